@@ -1,0 +1,163 @@
+"""The command line: the table of commands, `--help`, `--json`, exit codes, and one message for every error.
+
+In: the words typed after `dodam`. Out: an exit code (0 done, 1 failed, 2 wrongly used); results on standard output,
+everything else on standard error. A command's module is imported when the command runs, never before.
+"""
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dodam.errors import DodamError, Interrupted, UsageError
+
+
+class Command(NamedTuple):
+    """Where a command lives. Its module holds the config dataclass and `run(config) -> dict`."""
+
+    module: str
+    config: str
+    summary: str
+    group: str = ""
+    """Set on the first command of a group in `dodam --help`."""
+
+
+COMMANDS = {
+    "grow": Command("dodam.grow", "Grow", "One command from your own text to a model you can talk to.", "Start here"),
+    "run": Command("dodam.runner", "Run", "Run a recipe: all its stages, or only what changed since the last run."),
+    "sample": Command("dodam.sample.write", "Sample", "Write the bundled corpus as files to look at."),
+    "prepare": Command("dodam.data.prepare", "Prepare", "Clean text and write a data folder.", "Stages"),
+    "tokenizer train": Command("dodam.tokenizer.train", "TokenizerTrain", "Learn a vocabulary from text."),
+    "tokenizer show": Command("dodam.tokenizer.show", "TokenizerShow", "Show how a text is cut into tokens."),
+    "pretrain": Command("dodam.stages.pretrain", "Pretrain", "Train a language model from nothing."),
+    "sft": Command("dodam.stages.sft", "Sft", "Teach a model to answer, from conversations."),
+    "evaluate": Command("dodam.evaluate.tasks", "Evaluate", "Measure models and write a report."),
+    "generate": Command("dodam.generate.chat", "Generate", "Continue a text or answer one prompt.", "Use a model"),
+    "chat": Command("dodam.generate.chat", "Chat", "Talk to a model in the terminal."),
+    "serve": Command("dodam.serve.app", "Serve", "Serve models: an OpenAI-compatible API and a chat page."),
+}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command line and return its exit code; every error becomes one message on standard error."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        code = _dispatch(sys.argv[1:] if words is None else words)
+        sys.stdout.flush()
+        return code
+    except Interrupted as error:
+        return _failed(str(error), error)
+    except DodamError as error:
+        return _failed(f"error: {error}", error)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of our output went away; nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(f"error: {where}{error.strerror or error}", error)
+    except Exception as error:
+        return _failed(_our_mistake(error), error)
+
+
+def call(name: str, values: Mapping[str, Any], where: str, places: Mapping[str, str] | None = None) -> dict:
+    """Build the config of a command from values and run it. `where` and `places` as in `config.build`."""
+    from dodam.config import build
+
+    config, run = load(name)
+    return run(build(config, values, where, places))
+
+
+def load(name: str) -> tuple[type, Callable[[Any], dict]]:
+    """The config dataclass and the `run` function of a command."""
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    return getattr(module, command.config), module.run
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["--version"]:
+        from dodam import __version__
+
+        print(f"dodam {__version__}")
+        return 0
+    name, rest = _command(words)
+    if name not in COMMANDS:
+        _print_commands(name)
+        return 0 if rest else 2
+    from dodam.config import COMMAND_LINE, from_file
+    from dodam.flags import parse
+
+    config, _ = load(name)
+    parsed = parse(name, config, rest)
+    if parsed is None:
+        return 0
+    values = from_file(parsed.config) if parsed.config else {}
+    places = {key: str(parsed.config) for key in values if key not in parsed.values}
+    result = call(name, _merged(values, parsed.values), COMMAND_LINE, places)
+    if parsed.json:
+        print(json.dumps(result, ensure_ascii=False))
+    return 0
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, `over` winning key by key at every depth."""
+    merged = {**under, **over}
+    for key in under.keys() & over.keys():
+        if isinstance(under[key], dict) and isinstance(over[key], dict):
+            merged[key] = _merged(under[key], over[key])
+    return merged
+
+
+def _command(words: list[str]) -> tuple[str, list[str]]:
+    """The command's name and the words after it; a name with rest `--help` that is no command asks for the table."""
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS and len(words) >= length:
+            return name, words[length:]
+    groups = {name.split()[0] for name in COMMANDS if " " in name}
+    first, second = [*words, "", ""][:2]
+    if first in ("", "--help", "-h"):
+        return "", [first] if first else []
+    if first in groups and second in ("", "--help", "-h"):
+        return first, [second] if second else []
+    from dodam.config import nearest
+
+    typed = f"{first} {second}".strip() if first in groups else first
+    kind = "flag" if first.startswith("-") else "command"
+    known = [*COMMANDS, *(["--help", "--version"] if kind == "flag" else [])]
+    raise UsageError(f"`{typed}` is not a {kind}", mend=f"{nearest(typed, known)} `dodam --help` lists them.")
+
+
+def _print_commands(group: str) -> None:
+    print(f"Usage: dodam {f'{group} ' if group else ''}COMMAND [...]   (dodam COMMAND --help says more)")
+    for name, command in COMMANDS.items():
+        if not name.startswith(group):
+            continue
+        if command.group and not group:
+            print(f"\n{command.group}")
+        print(f"  {name:<16}  {command.summary}")
+    if not group:
+        print("\n  --version         Print the version.\n  --help            Print this list.")
+
+
+def _failed(message: str, error: BaseException) -> int:
+    if os.environ.get("DODAM_DEBUG"):
+        traceback.print_exception(error)
+    print(message, file=sys.stderr)
+    return getattr(error, "exit_code", 1)
+
+
+def _our_mistake(error: Exception) -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="dodam-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    what = "".join(traceback.format_exception_only(error)).strip()
+    return f"error: this is a mistake in dodam, not yours: {what}\nPlease report it with the file {file.name}"

@@ -1,0 +1,95 @@
+"""Rows of token ids from memory-mapped token files. The only state is one integer: how many rows were taken.
+
+In come token files (shards.TokenFile) with weights, out go rows [count, context + 1] in an order computed from (seed, pass),
+so any row can be had again after a restart and any rank can take its share. Rows follow one another through a source's
+token stream and the last row reaches back over the one before it: nothing is cropped and nothing is padded.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from dodam.data.batch import TokenBatch
+from dodam.errors import DataError
+
+
+class TokenSource(Protocol):
+    """What the loader needs of a token file."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tokens(self) -> np.ndarray: ...
+    @property
+    def weight(self) -> float: ...
+
+
+class RowLoader:
+    """All rows of several sources, mixed by weight: an epoch holds each source's rows `weight` times."""
+
+    def __init__(self, sources: Sequence[TokenSource], context: int, seed: int) -> None:
+        self.context, self.seed = context, seed
+        self.sources = [source for source in sources if len(source.tokens) > context and source.weight > 0]
+        if not self.sources:
+            longest = max((len(source.tokens) for source in sources), default=0)
+            raise DataError(
+                f"the corpus is smaller than one row: {longest} tokens, a row needs {context + 1}",
+                mend="Add text, or lower --context.",
+            )
+        self.num_rows = [-(-(len(source.tokens) - 1) // context) for source in self.sources]
+        self.shares = [max(1, round(s.weight * rows)) for s, rows in zip(self.sources, self.num_rows, strict=True)]
+        self.borders = np.cumsum(self.shares)
+        self.permutation = lru_cache(maxsize=2 * len(self.sources) + 2)(self._permutation)
+
+    @property
+    def rows_per_epoch(self) -> int:
+        return int(self.borders[-1])
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        return self.rows_per_epoch * self.context
+
+    @property
+    def wasted(self) -> float:
+        """Share of positions read twice because a source's last row reaches back (nothing is padded)."""
+        needed = sum(len(source.tokens) - 1 for source in self.sources)
+        return sum(self.num_rows) * self.context / needed - 1.0
+
+    def rows(self, first: int, count: int) -> np.ndarray:
+        """Rows number first..first+count-1 of the endless order, int64 [count, context + 1]."""
+        out = np.empty((count, self.context + 1), dtype=np.int64)
+        for index in range(count):
+            source, row = self.locate(first + index)
+            tokens = self.sources[source].tokens
+            start = min(row * self.context, len(tokens) - self.context - 1)
+            out[index] = tokens[start : start + self.context + 1]
+        return out
+
+    def locate(self, number: int) -> tuple[int, int]:
+        """The source and the row in it that stand at place `number` of the endless order."""
+        epoch, place = divmod(number, self.rows_per_epoch)
+        place = int(self.permutation(len(self.sources), epoch, self.rows_per_epoch)[place])
+        source = int(np.searchsorted(self.borders, place, side="right"))
+        local = place - (int(self.borders[source - 1]) if source else 0)
+        # Weights that are no whole numbers: a source's own passes go on where the epoch before left off.
+        turn, row = divmod(epoch * self.shares[source] + local, self.num_rows[source])
+        return source, int(self.permutation(source, turn, self.num_rows[source])[row])
+
+    def _permutation(self, stream: int, turn: int, size: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, stream, turn)).permutation(size)
+
+
+def token_batch(rows: np.ndarray, *, document_mask: bool = False, bos: int = -1) -> TokenBatch:
+    """Rows [B, T + 1] -> a batch that predicts each next token. With `document_mask`, attention and positions start anew
+    at every `bos`."""
+    tensor = torch.from_numpy(rows)
+    ids, labels = tensor[:, :-1].contiguous(), tensor[:, 1:].contiguous()
+    if not document_mask:
+        return TokenBatch(ids, labels)
+    starts = ids == bos
+    places = torch.arange(ids.shape[1]).expand_as(ids)
+    last_start = torch.where(starts, places, 0).cummax(dim=1).values
+    return TokenBatch(ids, labels, documents_BT=starts.cumsum(1), positions_BT=places - last_start)

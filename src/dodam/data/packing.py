@@ -1,0 +1,90 @@
+"""Conversations into rows of one length: best fit, nothing cropped, attention kept within each conversation.
+
+In come encoded conversations (ids and which of them are trained), out go batches. The only state is one integer: how many
+rows were taken.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from dodam.data.batch import IGNORED, TokenBatch
+
+
+class Encoded(Protocol):
+    """One conversation: token ids, and True where a token is learned."""
+
+    @property
+    def ids(self) -> Sequence[int]: ...
+    @property
+    def trained(self) -> Sequence[bool]: ...
+
+
+def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Which items share a row: longest first, each into the fullest row that still holds it (best-fit decreasing)."""
+    assert max(lengths, default=0) <= capacity, "an item is longer than a row"
+    rows: list[list[int]] = []
+    by_room: list[list[int]] = [[] for _ in range(capacity + 1)]
+    for item in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        length = lengths[item]
+        room = next((room for room in range(length, capacity + 1) if by_room[room]), None)
+        if room is None:
+            room, row = capacity, len(rows)
+            rows.append([])
+        else:
+            row = by_room[room].pop()
+        rows[row].append(item)
+        by_room[room - length].append(row)
+    return rows
+
+
+class PackedLoader:
+    """Rows of packed conversations in an order computed from (seed, epoch)."""
+
+    def __init__(self, conversations: Sequence[Encoded], context: int, pad: int, seed: int) -> None:
+        self.context, self.pad, self.seed = context, pad, seed
+        self.conversations = conversations
+        # One position more than the context: the last token of a row is only ever a label.
+        self.packed = best_fit([len(one.ids) for one in conversations], context + 1)
+        self.order = lru_cache(maxsize=2)(self._order)
+
+    @property
+    def rows_per_epoch(self) -> int:
+        return len(self.packed)
+
+    @property
+    def wasted(self) -> float:
+        """Share of positions that hold padding."""
+        used = sum(len(one.ids) for one in self.conversations)
+        return 1.0 - used / (len(self.packed) * (self.context + 1))
+
+    def batch(self, first: int, count: int) -> TokenBatch:
+        """Rows number first..first+count-1 of the endless order."""
+        ids = np.full((count, self.context + 1), self.pad, dtype=np.int64)
+        labels = np.full((count, self.context + 1), IGNORED, dtype=np.int64)
+        documents = np.zeros((count, self.context + 1), dtype=np.int64)
+        positions = np.zeros((count, self.context + 1), dtype=np.int64)
+        for index in range(count):
+            epoch, place = divmod(first + index, self.rows_per_epoch)
+            start = 0
+            for number, item in enumerate(self.packed[self.order(epoch)[place]], start=1):
+                one = self.conversations[item]
+                end = start + len(one.ids)
+                ids[index, start:end] = one.ids
+                labels[index, start:end] = np.where(one.trained, one.ids, IGNORED)
+                labels[index, start] = IGNORED  # nothing before it may predict a conversation's first token
+                documents[index, start:end] = number
+                positions[index, start:end] = np.arange(end - start)
+                start = end
+        return TokenBatch(
+            ids_BT=torch.from_numpy(ids[:, :-1].copy()),
+            labels_BT=torch.from_numpy(labels[:, 1:].copy()),
+            documents_BT=torch.from_numpy(documents[:, :-1].copy()),
+            positions_BT=torch.from_numpy(positions[:, :-1].copy()),
+        )
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, epoch)).permutation(len(self.packed))

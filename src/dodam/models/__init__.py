@@ -1,0 +1,1 @@
+"""Architectures, one short file each, and how they are built from sizes."""

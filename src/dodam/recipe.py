@@ -1,0 +1,216 @@
+"""A recipe: the stages of a model's life as a TOML list. In: the file, `--set` overrides, the folder to write to.
+Out: a list of stages whose configs are checked, each with what it depends on.
+
+A stage is a command (`kind`), a `name` and that command's fields. `"@NAME"` in a field stands for the folder of an
+earlier stage. Every stage writes to `OUT/NAME`. `runner.py` runs them.
+"""
+
+import dataclasses
+import functools
+import glob
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import MinLen
+
+from dodam.cli import COMMANDS, load
+from dodam.config import build, fingerprint, from_file, nearest, to_json
+from dodam.errors import UsageError
+
+REFERENCE = re.compile(r"(?:(?<==)|^)@([\w-]+)")
+"""`@pretrain`, `@prepare/documents`, or `base=@pretrain` where a label goes before a path."""
+
+RESERVED = ("model", "report")
+TOP = ("title", "out", "seed")
+SMALL = 1 << 20
+"""Up to this many bytes a file counts as changed when its bytes change, above when its size or its time changes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecipeFile:
+    """What a recipe file may say."""
+
+    stage: Annotated[tuple[dict[str, Any], ...], MinLen(1)]
+    """The stages in order."""
+    title: str = ""
+    """One line, printed when the recipe starts."""
+    out: Path | None = None
+    """Where the run is written; without it `runs/` and the file's name."""
+    seed: int | None = None
+    """The seed of every stage that takes one and does not set its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage, checked and ready to run."""
+
+    name: str
+    kind: str
+    folder: Path
+    config: dict[str, Any]
+    """The whole config as JSON, `@NAME` still in it, without `out`."""
+    needs: tuple[str, ...]
+    """The names of the earlier stages it reads from."""
+
+    def values(self) -> dict[str, Any]:
+        """The config as the command takes it: folders in place of references."""
+        folders = _mapped(
+            self.config, lambda text: REFERENCE.sub(lambda match: str(self.folder.parent / match[1]), text)
+        )
+        return {**folders, "out": str(self.folder)}
+
+    def fingerprint(self, version: str, upstream: dict[str, str]) -> str:
+        """Changes when the config, an input file, an earlier stage it reads from, or dodam itself changes."""
+        paths = {text: content for text in leaves(self.config) if (content := content_of(text.split("=", 1)[-1]))}
+        needs = {name: upstream[name] for name in self.needs}
+        return fingerprint({"dodam": version, "kind": self.kind, "config": self.config, "paths": paths, "needs": needs})
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A recipe with all overrides applied."""
+
+    title: str
+    out: Path
+    stages: tuple[Stage, ...]
+
+
+def read(path: Path, overrides: tuple[str, ...] = (), out: Path | None = None) -> Recipe:
+    """Read a recipe file and check every stage. Raises `UsageError` naming file, stage and key."""
+    top = from_file(path)
+    build(RecipeFile, top, str(path))
+    stages: dict[str, dict[str, Any]] = {}
+    for number, stage in enumerate(top["stage"], start=1):
+        name = _name(stage, f"{path}, stage {number}", stages)
+        stages[name] = {key: value for key, value in stage.items() if key != "name"}
+    overridden = [_override(text, stages, top) for text in overrides]
+    recipe = build(RecipeFile, top, "--set")
+    folder = out or recipe.out or Path("runs") / path.stem
+    found: list[Stage] = []
+    for name, values in stages.items():
+        places = {key: f"--set {name}" for stage, key in overridden if stage == name}
+        found.append(_stage(name, values, folder, f"{path}, stage `{name}`", places, recipe.seed, found))
+    return Recipe(recipe.title, folder, tuple(found))
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Every text inside a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from leaves(part)
+
+
+def content_of(path: str) -> str:
+    """A fingerprint of the files behind a path, a glob or a bundled source; empty if it is none of these."""
+    if path.startswith("sample:"):
+        return _sample_code()
+    names = glob.glob(path, recursive=True) if glob.has_magic(path) else [path]
+    files = [file for name in sorted(names) for file in _files(name)]
+    return fingerprint({file: _state(file) for file in files}) if files else ""
+
+
+def _name(stage: dict[str, Any], where: str, taken: dict[str, Any]) -> str:
+    kind = stage.get("kind")
+    if not isinstance(kind, str):
+        raise UsageError("`kind` is required: the command to run", where=where)
+    name = stage.get("name", kind.split(" ")[0])
+    if not (isinstance(name, str) and re.fullmatch(r"[\w-]+", name)) or name in RESERVED:
+        raise UsageError(f"`name` cannot be {name!r}", where=where, mend="Use letters, digits, - and _.")
+    if name in taken:
+        raise UsageError(f"a stage before it is called `{name}` too", where=where, mend="Give it a `name` of its own.")
+    return name
+
+
+def _override(text: str, stages: dict[str, dict[str, Any]], top: dict[str, Any]) -> tuple[str, str]:
+    """Write `STAGE.KEY=VALUE` into the stages or `KEY=VALUE` into the top of the recipe; returns stage and key."""
+    key, equals, value = text.partition("=")
+    stage, *path = key.strip().split(".")
+    if not equals:
+        raise UsageError(f"`{text}` has no value", where="--set", mend="Write --set STAGE.KEY=VALUE.")
+    if not path and stage in TOP:
+        stage, path, level = "", [stage], top
+    elif path and stage in stages:
+        level = stages[stage]
+    else:
+        what = f"no stage is called `{stage}`" if path else f"`{stage}` is not known"
+        raise UsageError(what, where=f"--set {text}", mend=nearest(stage, [*stages, *([] if path else TOP)]))
+    for part in path[:-1]:
+        level = level.setdefault(part, {})
+    level[path[-1]] = _toml_value(value.strip())
+    return stage, path[0]
+
+
+def _toml_value(text: str) -> Any:
+    """A value as TOML reads it; text that is no TOML value stands for itself, so quotes can be left out."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        if text[:1] in ("[", "{", '"', "'"):
+            raise UsageError(f"broken value {text}: {error}", where="--set") from None
+        return text
+
+
+def _stage(
+    name: str,
+    values: dict[str, Any],
+    out: Path,
+    where: str,
+    places: dict[str, str],
+    seed: int | None,
+    earlier: list[Stage],
+) -> Stage:
+    kind = values.pop("kind")
+    if kind not in COMMANDS:
+        raise UsageError(f"`{kind}` is not a command", where=where, mend=nearest(str(kind), [*COMMANDS]))
+    cls, _ = load(kind)
+    fields = {field.name for field in dataclasses.fields(cls)}
+    if "out" not in fields or cls.__module__ in ("dodam.runner", "dodam.grow"):
+        raise UsageError(f"`{kind}` writes no folder, so it cannot be a stage", where=where)
+    if "out" in values:
+        raise UsageError(f"`out` is set by the recipe: it is {out / name}", where=where, mend="Leave it away.")
+    if seed is not None and "seed" in fields:
+        values.setdefault("seed", seed)
+    config = to_json(build(cls, {**values, "out": out / name}, where, places))
+    del config["out"]
+    names = [stage.name for stage in earlier]
+    needs = {match[1]: None for text in leaves(config) for match in REFERENCE.finditer(text)}
+    for need in needs:
+        if need not in names:
+            mend = nearest(need, names) if names else "It is the first stage."
+            raise UsageError(f"`@{need}` is no earlier stage", where=where, mend=mend)
+    return Stage(name, kind, out / name, config, tuple(needs))
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _mapped(part, change) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_mapped(part, change) for part in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def _files(path: str) -> list[str]:
+    if os.path.isdir(path):
+        return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return [path] if os.path.isfile(path) else []
+
+
+def _state(path: str) -> str:
+    found = os.stat(path)
+    if found.st_size > SMALL:
+        return f"{found.st_size} {found.st_mtime_ns}"
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@functools.cache
+def _sample_code() -> str:
+    """The bundled corpus is made by code, so its content is known by that code."""
+    folder = Path(__file__).parent / "sample"
+    return fingerprint({path.name: _state(str(path)) for path in sorted(folder.iterdir()) if path.is_file()})

@@ -1,0 +1,1 @@
+"""The training core: one loop, objectives, optimisers, exact resume. It knows no task."""

@@ -1,0 +1,289 @@
+"""The only training loop: accumulate, clip, step, schedule, log, validate, save, resume. It knows no task.
+
+In come a model, its optimisers, a function from step number to microbatches, an objective and hooks; out comes the trained
+model and a record of the run. Killed at any moment and started again it ends with the same weights (bit for bit on CPU),
+because every batch is a function of the step number and everything else is in the checkpoint.
+"""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from dodam.data.batch import TokenBatch
+from dodam.errors import DodamError, Interrupted
+from dodam.train import checkpoint
+from dodam.train.objective import Objective
+from dodam.train.optim import Optimizers
+from dodam.train.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long and how often. Exactly one of `steps` and `seconds` bounds the run; with `seconds` the schedule follows the
+    clock, so the run ends on time on a machine that is slower or busier than the probe thought."""
+
+    steps: int | None = None
+    seconds: float | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    clip: float = 1.0
+    log_every: int = 10
+    validate_every: float = 0.1
+    """Share of the run between two validations."""
+    checkpoint_seconds: float = 30.0
+    """Time between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        assert (self.steps is None) != (self.seconds is None), "a run is bounded by steps or by seconds"
+
+
+class Hook(Protocol):
+    """What looks on while a model trains. `step` gets a metrics row, `validate` one with the validation's result."""
+
+    def start(self, step: int) -> None: ...
+    def step(self, row: dict[str, Any]) -> None: ...
+    def validate(self, row: dict[str, Any]) -> None: ...
+    def end(self) -> None: ...
+
+
+@dataclass
+class Clock:
+    """Seconds of training used so far, over all restarts."""
+
+    used: float = 0.0
+    since: float = field(default_factory=time.perf_counter)
+
+    def seconds(self) -> float:
+        return self.used + time.perf_counter() - self.since
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run knows of itself."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float
+    validation: float | None
+
+
+def train(
+    model: nn.Module,
+    optimizers: Optimizers,
+    batches: Callable[[int], Sequence[TokenBatch]],
+    objective: Objective,
+    config: LoopConfig,
+    *,
+    folder: Path,
+    hooks: Sequence[Hook] = (),
+    validate: Callable[[nn.Module], float] | None = None,
+    choices: dict[str, Any] | None = None,
+    device: str = "cpu",
+) -> Outcome:
+    """Train until `config` says so. `choices` (what a probe decided) are saved with every checkpoint.
+
+    Interrupted (after saving) on SIGINT or SIGTERM; DodamError when the loss is no longer a number."""
+    run = Run(model, optimizers, folder, choices or {})
+    validated = run.resume()
+    for hook in hooks:
+        hook.start(run.step)
+    plan = Plan(config, run.clock, validated)
+    loss, validation = run.loss, run.validation
+    last_saved = time.perf_counter()
+    if run.step == 0:
+        run.save(plan)
+    with stop_signals() as stopped:
+        while not plan.done(run.step):
+            if stopped:
+                run.save(plan)
+                raise Interrupted(f"stopped at step {run.step}; everything is saved", where=str(folder))
+            progress = plan.progress(run.step)
+            loss, norm, tokens = one_step(
+                model, optimizers, batches(run.step), objective, config.clip, config.schedule(progress), device
+            )
+            run.step += 1
+            run.tokens += tokens
+            plan.observe()
+            if not math.isfinite(norm):
+                raise DodamError(
+                    f"the gradient is not a number at step {run.step}",
+                    where=str(folder),
+                    mend="Lower --learning-rate; the last checkpoint is whole.",
+                )
+            if run.step % config.log_every == 0 or plan.done(run.step):
+                run.loss = float(loss)
+                row = run.row(plan, config.schedule(progress), norm)
+                for hook in hooks:
+                    hook.step(row)
+            if validate is not None and plan.validation_due(run.step):
+                run.validation = validation = validate(model)
+                for hook in hooks:
+                    hook.validate({"step": run.step, "validation": validation, "seconds": run.clock.seconds()})
+            if time.perf_counter() - last_saved > config.checkpoint_seconds:
+                run.save(plan)
+                last_saved = time.perf_counter()
+    run.loss = float(loss)
+    run.save(plan)
+    for hook in hooks:
+        hook.end()
+    return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, validation)
+
+
+def one_step(
+    model: nn.Module,
+    optimizers: Optimizers,
+    microbatches: Sequence[TokenBatch],
+    objective: Objective,
+    clip: float,
+    scale: float,
+    device: str,
+) -> tuple[torch.Tensor, float, int]:
+    """One optimiser step over all microbatches: (mean loss, gradient norm, positions read)."""
+    weight = sum(objective.weight(batch) for batch in microbatches)
+    total = torch.zeros((), device=device)
+    for batch in microbatches:
+        loss = objective(model, batch.to(device)) / max(weight, 1.0)
+        loss.backward()
+        total += loss.detach()
+    norm = nn.utils.clip_grad_norm_(optimizers.parameters, clip)
+    optimizers.step(scale)
+    optimizers.zero()
+    return total, float(norm), sum(batch.ids_BT.numel() for batch in microbatches)
+
+
+class Plan:
+    """How far a run is and when it ends, by steps or by the clock."""
+
+    def __init__(self, config: LoopConfig, clock: Clock, validated: int) -> None:
+        self.config, self.clock = config, clock
+        self.validated = validated  # how many `validate_every` shares of the run have been validated
+        self.step_seconds: list[float] = []
+        self.last = time.perf_counter()
+
+    def observe(self) -> None:
+        now = time.perf_counter()
+        self.step_seconds = [*self.step_seconds[-8:], now - self.last]
+        self.last = now
+
+    def progress(self, step: int) -> float:
+        if self.config.steps is not None:
+            return min(1.0, step / self.config.steps)
+        assert self.config.seconds is not None
+        return min(1.0, self.clock.seconds() / self.config.seconds)
+
+    def done(self, step: int) -> bool:
+        if self.config.steps is not None:
+            return step >= self.config.steps
+        assert self.config.seconds is not None
+        usual = sorted(self.step_seconds)[len(self.step_seconds) // 2] if self.step_seconds else 0.0
+        return self.clock.seconds() + 0.5 * usual >= self.config.seconds
+
+    def validation_due(self, step: int) -> bool:
+        """At every `validate_every` of the run and at its end."""
+        turn = int(self.progress(step) / self.config.validate_every + 1e-9)
+        due = turn > self.validated or self.done(step)
+        self.validated = max(turn, self.validated)
+        return due
+
+    def remaining(self, step: int) -> float:
+        """Seconds still to go, as far as can be told."""
+        if self.config.seconds is not None:
+            return max(0.0, self.config.seconds - self.clock.seconds())
+        assert self.config.steps is not None
+        usual = sorted(self.step_seconds)[len(self.step_seconds) // 2] if self.step_seconds else 0.0
+        return (self.config.steps - step) * usual
+
+
+class Run:
+    """What a checkpoint holds: weights, optimiser state, step, clock, choices."""
+
+    def __init__(self, model: nn.Module, optimizers: Optimizers, folder: Path, choices: dict[str, Any]) -> None:
+        self.model, self.optimizers, self.choices = model, optimizers, choices
+        self.folder = folder / "checkpoint"
+        self.step, self.tokens, self.loss = 0, 0, math.nan
+        self.validation: float | None = None
+        self.clock = Clock()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        weights = {f"model.{name}": parameter for name, parameter in self.model.named_parameters()}
+        return {**weights, **self.optimizers.state()}
+
+    def save(self, plan: Plan) -> None:
+        state = {
+            "tokens": self.tokens,
+            "seconds": self.clock.seconds(),
+            "loss": None if math.isnan(self.loss) else self.loss,
+            "validation": self.validation,
+            "validated": plan.validated,
+            "choices": self.choices,
+        }
+        checkpoint.save(self.folder, self.step, self.tensors(), state)
+
+    def resume(self) -> int:
+        """Go back to the newest checkpoint, if there is one; how many validations had been done by then."""
+        found = checkpoint.load(self.folder)
+        if found is None:
+            return 0
+        tensors, state = found
+        checkpoint.restore(self.tensors(), tensors, self.folder)
+        self.step, self.tokens = state["step"], state["tokens"]
+        self.loss = math.nan if state["loss"] is None else state["loss"]
+        self.validation = state["validation"]
+        self.clock = Clock(used=state["seconds"])
+        return state["validated"]
+
+    def row(self, plan: Plan, scale: float, norm: float) -> dict[str, Any]:
+        seconds = plan.step_seconds
+        return {
+            "step": self.step,
+            "loss": self.loss,
+            "tokens": self.tokens,
+            "tokens_per_second": self.tokens / max(self.clock.seconds(), 1e-9),
+            "step_seconds": sorted(seconds)[len(seconds) // 2],
+            "learning_rate_scale": scale,
+            "gradient_norm": norm,
+            "seconds": self.clock.seconds(),
+            "progress": plan.progress(self.step),
+            "remaining": plan.remaining(self.step),
+        }
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Within, SIGINT and SIGTERM are noted in the list instead of ending the process."""
+    noted: list[int] = []
+    handlers = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            handlers[number] = signal.signal(number, lambda signum, _frame: noted.append(signum))
+        except ValueError:  # not the main thread: whoever runs that one handles signals
+            break
+    try:
+        yield noted
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Drop the rows of a metrics.jsonl that lie after `step`, so that a resumed run does not tell a step twice."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if row.get("step", 0) <= step:
+            kept.append(line)
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

@@ -1,0 +1,132 @@
+"""What a run tells while it goes: metrics.jsonl, one line on the terminal, a live loss curve, a picture at the end.
+
+Each is a hook of the loop: it gets rows of plain numbers and never touches the model, except `Samples`, which is given a
+function that writes some text with it.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dodam import files
+from dodam.train.loop import truncate_metrics
+
+
+class MetricsFile:
+    """Every row as a line of metrics.jsonl. After a resume the lines that lie past the checkpoint are dropped first."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def start(self, step: int) -> None:
+        truncate_metrics(self.path, step)
+
+    def step(self, row: dict[str, Any]) -> None:
+        files.append_line(self.path, json.dumps(row))
+
+    def validate(self, row: dict[str, Any]) -> None:
+        files.append_line(self.path, json.dumps(row))
+
+    def end(self) -> None:
+        pass
+
+
+class Console:
+    """Progress on standard error: one line rewritten on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, name: str, unit: str, plain_seconds: float = 15.0) -> None:
+        self.name, self.unit, self.plain_seconds = name, unit, plain_seconds
+        self.live = sys.stderr.isatty()
+        self.last = -math.inf
+        self.losses: list[float] = []
+
+    def start(self, step: int) -> None:
+        if step:
+            print(f"{self.name}: goes on at step {step}", file=sys.stderr)
+
+    def step(self, row: dict[str, Any]) -> None:
+        self.losses.append(row["loss"])
+        text = (
+            f"{self.name}: {row['progress']:4.0%}  step {row['step']}  loss {row['loss']:.3f}  "
+            f"{row['tokens_per_second']:,.0f} tokens/s  {duration(row['remaining'])} to go"
+        )
+        if self.live:
+            print(f"\r\x1b[K{text}  {sparkline(self.losses)}", end="", file=sys.stderr, flush=True)
+        elif row["seconds"] - self.last >= self.plain_seconds:
+            self.last = row["seconds"]
+            print(text, file=sys.stderr, flush=True)
+
+    def validate(self, row: dict[str, Any]) -> None:
+        start = "\r\x1b[K" if self.live else ""
+        print(f"{start}{self.name}: step {row['step']}  held-back text {row['validation']:.4f} {self.unit}", file=sys.stderr)
+
+    def end(self) -> None:
+        if self.live:
+            print(file=sys.stderr)
+
+
+class Samples:
+    """Texts written by the model at every validation, kept in samples.md."""
+
+    def __init__(self, path: Path, write: Callable[[], str]) -> None:
+        self.path, self.write = path, write
+
+    def start(self, step: int) -> None:
+        pass
+
+    def step(self, row: dict[str, Any]) -> None:
+        pass
+
+    def validate(self, row: dict[str, Any]) -> None:
+        files.append_line(self.path, f"## Step {row['step']} ({row['validation']:.4f})\n\n{self.write()}\n")
+
+    def end(self) -> None:
+        pass
+
+
+def sparkline(values: list[float], width: int = 24) -> str:
+    """The last part of a curve in block characters."""
+    blocks = "▁▂▃▄▅▆▇█"
+    if len(values) > width:
+        size = len(values) / width
+        values = [values[int(index * size)] for index in range(width)]
+    low, high = min(values), max(values)
+    if high <= low:
+        return blocks[0] * len(values)
+    return "".join(blocks[int((value - low) / (high - low) * 7.999)] for value in values)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42s, 3m10s, 2h05m."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+
+
+def draw(metrics: Path, picture: Path, unit: str) -> None:
+    """The run's curves as a PNG: training loss, and the validation where there is one."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    training = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    validation = [(row["step"], row["validation"]) for row in rows if "validation" in row]
+    figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    axis.plot(*zip(*training, strict=True), linewidth=0.8, color="tab:blue")
+    axis.set_xlabel("step")
+    axis.set_ylabel("training loss (nats per token)", color="tab:blue")
+    if validation:
+        right = axis.twinx()
+        right.plot(*zip(*validation, strict=True), marker="o", color="tab:orange")
+        right.set_ylabel(f"held-back text ({unit})", color="tab:orange")
+    axis.grid(alpha=0.3)
+    figure.savefig(picture, dpi=120)
+    pyplot.close(figure)

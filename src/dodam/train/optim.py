@@ -1,0 +1,150 @@
+"""Optimisers: Muon for the matrices inside the blocks, AdamW for everything else.
+
+In come named parameters with gradients, out go updated parameters. All state is a flat dict of named tensors, so that a
+checkpoint needs no pickle.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+# Coefficients of five odd quintic steps towards the orthogonal factor, largest error first
+# (Amsel et al. 2025, Polar Express, with its safety factor 1.01 applied).
+POLAR_EXPRESS = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Learning rates at the top of the schedule, and what goes with them."""
+
+    matrix: float = 0.02
+    embedding: float = 0.02
+    head: float = 0.004
+    scalar: float = 0.01
+    momentum: float = 0.95
+    beta1: float = 0.8
+    beta2: float = 0.95
+    eps: float = 1e-10
+    weight_decay: float = 0.0
+
+
+def orthogonalize(g_NRC: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrix to each of N stacked matrices [R, C], by Newton-Schulz iterations in bf16
+    (Jordan et al. 2024, Muon). Only as exact as Muon needs: singular values end within about 0.7-1.2."""
+    x = g_NRC.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.transpose(-1, -2)
+    x = x / (x.float().norm(dim=(-2, -1), keepdim=True).to(x.dtype) * 1.01 + 1e-7)
+    for a, b, c in POLAR_EXPRESS:
+        gram = x @ x.transpose(-1, -2)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.transpose(-1, -2) if tall else x
+
+
+class Muon:
+    """Momentum, orthogonalised (Jordan et al. 2024). Matrices of one shape are stacked and done in one go."""
+
+    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], lr: float, momentum: float, weight_decay: float) -> None:
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.groups: dict[tuple[int, int], list[tuple[str, nn.Parameter]]] = {}
+        for name, parameter in named:
+            assert parameter.ndim == 2, f"Muon is for matrices, {name} is not one"
+            self.groups.setdefault((parameter.shape[0], parameter.shape[1]), []).append((name, parameter))
+        self.buffers = {
+            shape: torch.zeros(len(group), *shape, device=group[0][1].device) for shape, group in self.groups.items()
+        }
+
+    @torch.no_grad()
+    def step(self, scale: float) -> None:
+        """One update at `scale` times the learning rate; Nesterov momentum."""
+        for (rows, columns), group in self.groups.items():
+            buffer = self.buffers[rows, columns]
+            gradients = torch.stack([parameter.grad for _, parameter in group])
+            buffer.lerp_(gradients, 1 - self.momentum)
+            update = orthogonalize(gradients.lerp_(buffer, self.momentum)).float()
+            lr = self.lr * scale
+            parameters = [parameter for _, parameter in group]
+            if self.weight_decay:
+                torch._foreach_mul_(parameters, 1 - lr * self.weight_decay)
+            torch._foreach_add_(parameters, list(update.unbind(0)), alpha=-lr * max(1.0, rows / columns) ** 0.5)
+
+    def state(self) -> dict[str, Tensor]:
+        """Named views of the momentum: loading copies into them."""
+        return {
+            f"muon.{name}": self.buffers[shape][index]
+            for shape, group in self.groups.items()
+            for index, (name, _) in enumerate(group)
+        }
+
+
+class AdamW:
+    """torch's fused AdamW (Loshchilov & Hutter 2019) with a learning rate for every parameter and named state."""
+
+    def __init__(
+        self, named: Iterable[tuple[str, nn.Parameter, float]], betas: tuple[float, float], eps: float, weight_decay: float
+    ) -> None:
+        self.named = list(named)
+        self.rates = [rate for _, _, rate in self.named]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": [parameter], "lr": rate} for _, parameter, rate in self.named],
+            betas=betas, eps=eps, weight_decay=weight_decay, fused=True,
+        )  # fmt: skip
+        for _, parameter, _ in self.named:  # the state torch would make at the first step: a checkpoint can load into it
+            self.optimizer.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+
+    def step(self, scale: float) -> None:
+        """One update at `scale` times each learning rate."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * scale
+        self.optimizer.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Named views of step counts and moments."""
+        return {
+            f"adamw.{name}.{key}": tensor
+            for name, parameter, _ in self.named
+            for key, tensor in self.optimizer.state[parameter].items()
+        }
+
+
+class Optimizers:
+    """Muon and AdamW as one: `step(scale)`, `zero()`, `state()`."""
+
+    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+        matrices, others = [], []
+        for name, parameter in model.named_parameters():
+            if name.startswith("blocks.") and parameter.ndim == 2:
+                matrices.append((name, parameter))
+            elif name.startswith("embedding"):
+                others.append((name, parameter, config.embedding))
+            elif parameter.ndim == 2:
+                others.append((name, parameter, config.head))
+            else:
+                others.append((name, parameter, config.scalar))
+        self.parameters = [parameter for _, parameter in model.named_parameters()]
+        self.muon = Muon(matrices, config.matrix, config.momentum, config.weight_decay)
+        self.adamw = AdamW(others, (config.beta1, config.beta2), config.eps, 0.0)
+
+    def step(self, scale: float) -> None:
+        self.muon.step(scale)
+        self.adamw.step(scale)
+
+    def zero(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        return {**self.muon.state(), **self.adamw.state()}

@@ -1,0 +1,92 @@
+"""The walls of the house: who may import whom (docs/architecture.md, section 1), and what must load without torch.
+
+In come the source files, read and not run; what fails names the file and the import that goes the wrong way.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dodam.cli import COMMANDS
+
+SOURCE = Path(__file__).parent.parent / "src" / "dodam"
+
+FRAME = {"errors", "files", "config"}
+TEXT = FRAME | {"sample", "tokenizer", "data"}
+TRAINING = {"nn", "models", "train"}
+MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
+    "errors": set(),
+    "files": {"errors"},
+    "config": {"errors"},
+    "flags": {"errors", "config"},
+    "nn": set(),
+    "models": {"nn"},
+    "train": {"nn", "models", "errors", "files", "data"},
+    "sample": {"errors"},
+    "tokenizer": TEXT,
+    "data": TEXT,
+    "folder": FRAME | {"nn", "models", "tokenizer"},
+    "generate": TEXT | {"nn", "models", "folder"},
+    "stages": TEXT | TRAINING | {"folder", "generate", "evaluate"},
+    "evaluate": TEXT | {"nn", "models", "folder", "generate"},
+    "serve": TEXT | {"nn", "models", "folder", "generate"},
+}
+BARE = {"torch", "numpy", "safetensors", "tokenizers"}  # all that the training core may need of others
+HEAVY = ["torch", "pyarrow", "tokenizers", "transformers", "matplotlib", "fastapi", "sacrebleu", "openai"]
+
+
+def room(file: Path) -> str:
+    """`nn/mask.py` -> `nn`, `folder.py` -> `folder`."""
+    return file.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(file: Path) -> list[str]:
+    """Every module a file imports, those inside functions included: `torch.nn`, `dodam.nn.mask`."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            # `from dodam import files` is the module dodam.files
+            found += [f"dodam.{alias.name}" for alias in node.names] if node.module == "dodam" else [node.module]
+    return found
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_imports_go_one_way(file: Path) -> None:
+    here = room(file)
+    rooms = {name.split(".")[1] for name in imports(file) if name.startswith("dodam.")} - {here}
+    if here in MAY_IMPORT:
+        assert rooms <= MAY_IMPORT[here], f"{here} may not import {sorted(rooms - MAY_IMPORT[here])}"
+    if here in TRAINING:
+        others = {name.split(".")[0] for name in imports(file)} - set(sys.stdlib_module_names) - {"dodam"}
+        assert others <= BARE, f"the training core may not need {sorted(others - BARE)}"
+
+
+def test_every_room_has_its_rule() -> None:
+    entrances = {"__init__", "__main__", "cli", "recipe", "grow"}
+    assert {room(file) for file in FILES} == MAY_IMPORT.keys() | entrances
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The heavy packages a fresh Python has loaded after a statement."""
+    code = f"import sys; {statement}; print([name for name in {HEAVY} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(ast.literal_eval(result.stdout.splitlines()[-1]))
+
+
+def test_import_dodam_is_light() -> None:
+    assert loaded_by("import dodam") == set()
+
+
+def test_command_modules_are_light() -> None:
+    """`--help` reads every command's config, so no command module may load anything heavy at its head."""
+    modules = {entry[0] for entry in COMMANDS.values()}
+    assert loaded_by("import " + ", ".join(sorted(modules))) == set()
