@@ -20,3 +20,4 @@ myst_heading_anchors = 3
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 copybutton_prompt_text = "$ "
+suppress_warnings = ["misc.highlighting_failure"]  # the contracts in architecture.md are sketches in Python's colours

@@ -53,7 +53,10 @@ def dodam_commands() -> list[tuple[str, list[str]]]:
     return found
 
 
-@pytest.mark.parametrize(("page", "words"), dodam_commands(), ids=lambda value: " ".join(value)[:60])
+SHOWN = dodam_commands()
+
+
+@pytest.mark.parametrize(("page", "words"), SHOWN, ids=[f"{page}: {' '.join(words)}" for page, words in SHOWN])
 def test_documented_commands_exist(page: str, words: list[str], monkeypatch, capsys) -> None:
     """Every command parses and its values are accepted; nothing is run."""
 

@@ -5,13 +5,13 @@ everything else on standard error. A command's module is imported when the comma
 """
 
 import importlib
+import io
 import json
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from dodam.errors import DodamError, Interrupted, UsageError
@@ -37,7 +37,7 @@ COMMANDS = {
     "pretrain": Command("dodam.stages.pretrain", "Pretrain", "Train a language model from nothing."),
     "sft": Command("dodam.stages.sft", "Sft", "Teach a model to answer, from conversations."),
     "evaluate": Command("dodam.evaluate.tasks", "Evaluate", "Measure models and write a report."),
-    "generate": Command("dodam.generate.chat", "Generate", "Continue a text or answer one prompt.", "Use a model"),
+    "generate": Command("dodam.generate.generate", "Generate", "Continue a text or answer one prompt.", "Use a model"),
     "chat": Command("dodam.generate.chat", "Chat", "Talk to a model in the terminal."),
     "serve": Command("dodam.serve.app", "Serve", "Serve models: an OpenAI-compatible API and a chat page."),
 }
@@ -46,7 +46,8 @@ COMMANDS = {
 def main(words: list[str] | None = None) -> int:
     """Run one command line and return its exit code; every error becomes one message on standard error."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="replace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         code = _dispatch(sys.argv[1:] if words is None else words)
         sys.stdout.flush()

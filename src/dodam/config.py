@@ -154,9 +154,9 @@ def _path(values: Any, details: ErrorDetails) -> tuple:
     """Where in the values the error is, without the names of union branches that pydantic puts in between."""
     path: list[str | int] = []
     for part in details["loc"]:
-        if isinstance(values, Mapping) and part in values:
-            values = values[part]
-        elif isinstance(values, list | tuple) and isinstance(part, int):
+        if (isinstance(values, Mapping) and part in values) or (
+            isinstance(values, list | tuple) and isinstance(part, int)
+        ):
             values = values[part]
         elif not (details["type"] in ("missing", "unexpected_keyword_argument") and part == details["loc"][-1]):
             continue
@@ -172,7 +172,8 @@ def _message(cls: type, path: tuple, details: ErrorDetails, place: str) -> str:
         case "unexpected_keyword_argument":
             known = [_spelt(cls, (*path[:-1], name), place).strip("`") for name in _fields_at(cls, path[:-1])]
             return f"{key} is not known. {nearest(key.strip('`'), known)}".rstrip(".")
-    text = details["msg"].removeprefix("Value error, ").replace("Input should", "must").split(", unable to parse")[0]
+    text = details["msg"].removeprefix("Value error, ").split(", unable to parse")[0].split(" after validation")[0]
+    text = re.sub(r"^\w+ should", "must", text)
     return f"{key} {text}".strip()
 
 

@@ -141,9 +141,19 @@ def _typed_function(found: list[Flag], positional: tuple[str, ...]) -> Any:
         return inspect.Parameter(name, kind, default=None, annotation=Annotated[annotation | None, about])
 
     parameters = []
+    # `--data a b` takes both, but not where that could swallow a positional argument: `run --set a.b=1 RECIPE`.
+    greedy = all(flag.kind == "many" for flag in found if flag.path[0] in positional)
     for flag in found:
         annotation = {"one": str, "switch": bool}.get(flag.kind, tuple[str, ...])
-        about = Parameter(name=flag.name, metavar=flag.metavar or None, help=_help(flag), negative_iterable=())
+        several = greedy and flag.kind in ("many", "pairs") and flag.path[0] not in positional
+        metavar = f"{flag.metavar}..." if several else flag.metavar
+        about = Parameter(
+            name=flag.name,
+            metavar=metavar or None,
+            help=_help(flag),
+            negative_iterable=(),
+            consume_multiple=several,
+        )
         parameters.append(parameter("__".join(flag.path), annotation, about, flag.path[0] in positional))
     order = {name: place for place, name in enumerate(positional)}
     parameters.sort(key=lambda parameter: order.get(parameter.name, len(order)))
@@ -166,13 +176,17 @@ def _usage(flag: Flag) -> str:
     return name if flag.default is dataclasses.MISSING else f"[{name}]"
 
 
+def shown_default(flag: Flag) -> str:
+    """The default as help texts show it; empty where there is nothing to say."""
+    if flag.default is dataclasses.MISSING or flag.default is False or flag.default in (None, "", (), {}):
+        return ""
+    return " ".join(map(str, flag.default)) if isinstance(flag.default, tuple) else str(flag.default)
+
+
 def _help(flag: Flag) -> str:
-    if flag.default is dataclasses.MISSING:
-        return f"{flag.help} [required]"
-    if flag.default in (None, False, (), "") or flag.default == {}:
-        return flag.help
-    default = " ".join(map(str, flag.default)) if isinstance(flag.default, tuple) else flag.default
-    return f"{flag.help} [default: {default}]"
+    default = shown_default(flag)
+    note = "required" if flag.default is dataclasses.MISSING else f"default: {default}" if default else ""
+    return f"{flag.help} [{note}]" if note else flag.help
 
 
 def _pairs(flag: Flag, given: tuple[str, ...]) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """A recipe: the stages of a model's life as a TOML list. In: the file, `--set` overrides, the folder to write to.
 Out: a list of stages whose configs are checked, each with what it depends on.
 
-A stage is a command (`kind`), a `name` and that command's fields. `"@NAME"` in a field stands for the folder of an
-earlier stage. Every stage writes to `OUT/NAME`. `runner.py` runs them.
+A stage is a command (`kind`), a `name` and that command's flags; a flag that is itself called `name` is written
+`flags.name`. `"@NAME"` in a value stands for the folder of an earlier stage. Every stage writes to `OUT/NAME`.
+`runner.py` runs them.
 """
 
 import dataclasses
@@ -66,7 +67,7 @@ class Stage:
 
     def fingerprint(self, version: str, upstream: dict[str, str]) -> str:
         """Changes when the config, an input file, an earlier stage it reads from, or dodam itself changes."""
-        paths = {text: content for text in leaves(self.config) if (content := content_of(text.split("=", 1)[-1]))}
+        paths = {text: content_of(text) or content_of(text.partition("=")[2]) for text in leaves(self.config)}
         needs = {name: upstream[name] for name in self.needs}
         return fingerprint({"dodam": version, "kind": self.kind, "config": self.config, "paths": paths, "needs": needs})
 
@@ -87,7 +88,8 @@ def read(path: Path, overrides: tuple[str, ...] = (), out: Path | None = None) -
     stages: dict[str, dict[str, Any]] = {}
     for number, stage in enumerate(top["stage"], start=1):
         name = _name(stage, f"{path}, stage {number}", stages)
-        stages[name] = {key: value for key, value in stage.items() if key != "name"}
+        stages[name] = {key: value for key, value in stage.items() if key not in ("name", "flags")}
+        stages[name] |= stage.get("flags", {})
     overridden = [_override(text, stages, top) for text in overrides]
     recipe = build(RecipeFile, top, "--set")
     folder = out or recipe.out or Path("runs") / path.stem
@@ -123,6 +125,8 @@ def _name(stage: dict[str, Any], where: str, taken: dict[str, Any]) -> str:
     name = stage.get("name", kind.split(" ")[0])
     if not (isinstance(name, str) and re.fullmatch(r"[\w-]+", name)) or name in RESERVED:
         raise UsageError(f"`name` cannot be {name!r}", where=where, mend="Use letters, digits, - and _.")
+    if not isinstance(stage.get("flags", {}), dict):
+        raise UsageError("`flags` must be a table, such as `flags.name = ...`", where=where)
     if name in taken:
         raise UsageError(f"a stage before it is called `{name}` too", where=where, mend="Give it a `name` of its own.")
     return name
@@ -143,6 +147,8 @@ def _override(text: str, stages: dict[str, dict[str, Any]], top: dict[str, Any])
         raise UsageError(what, where=f"--set {text}", mend=nearest(stage, [*stages, *([] if path else TOP)]))
     for part in path[:-1]:
         level = level.setdefault(part, {})
+        if not isinstance(level, dict):
+            raise UsageError(f"`{part}` has no parts", where=f"--set {text}")
     level[path[-1]] = _toml_value(value.strip())
     return stage, path[0]
 
@@ -166,9 +172,9 @@ def _stage(
     seed: int | None,
     earlier: list[Stage],
 ) -> Stage:
-    kind = values.pop("kind")
+    kind = str(values.pop("kind"))
     if kind not in COMMANDS:
-        raise UsageError(f"`{kind}` is not a command", where=where, mend=nearest(str(kind), [*COMMANDS]))
+        raise UsageError(f"`{kind}` is not a command", where=where, mend=nearest(kind, [*COMMANDS]))
     cls, _ = load(kind)
     fields = {field.name for field in dataclasses.fields(cls)}
     if "out" not in fields or cls.__module__ in ("dodam.runner", "dodam.grow"):
@@ -179,6 +185,7 @@ def _stage(
         values.setdefault("seed", seed)
     config = to_json(build(cls, {**values, "out": out / name}, where, places))
     del config["out"]
+    _check_data(config.get("data", []), where)
     names = [stage.name for stage in earlier]
     needs = {match[1]: None for text in leaves(config) for match in REFERENCE.finditer(text)}
     for need in needs:
@@ -186,6 +193,15 @@ def _stage(
             mend = nearest(need, names) if names else "It is the first stage."
             raise UsageError(f"`@{need}` is no earlier stage", where=where, mend=mend)
     return Stage(name, kind, out / name, config, tuple(needs))
+
+
+def _check_data(data: str | list, where: str) -> None:
+    """Before anything runs: a path that is missing in the last stage shall not be found out after hours."""
+    for source in [data] if isinstance(data, str) else data:
+        path = source["path"] if isinstance(source, dict) else source
+        known = path.startswith("sample:") or REFERENCE.search(path) or os.path.exists(path)
+        if not known and not glob.glob(path, recursive=True):
+            raise UsageError(f"`data`: there is no `{path}` here", where=where, mend="Is the path right?")
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

@@ -7,7 +7,6 @@ long as that holds, the stage is not run again. A stage that was broken off goes
 
 import contextlib
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -19,10 +18,11 @@ from typing import Any, ClassVar
 
 from dodam.child import run_stage
 from dodam.errors import DodamError, Interrupted, UsageError
-from dodam.files import check_format, write_atomic
+from dodam.files import check_format, write_json
 from dodam.recipe import Recipe, Stage, read
 
 FORMAT = 1
+UP_TO_DATE, GOES_ON, CHANGED, NEW = "up to date", "goes on", "changed, starts over", "starts"
 PATIENCE = 10
 """Seconds to wait for the last stage of a run that was just killed to let go of the folder."""
 
@@ -53,17 +53,217 @@ def run(config: Run) -> dict:
     if config.dry_run:
         return _plan(recipe)
     recipe.out.mkdir(parents=True, exist_ok=True)
-    with _locked(recipe.out) as lock:
-        _say(recipe.title or f"recipe {config.recipe}")
-        shutil.rmtree(_old(recipe.out), ignore_errors=True)
-        records: dict[str, dict[str, Any]] = {}
+    records: dict[str, dict[str, Any]] = {}
+    with _locked(recipe.out) as held:
+        _say(recipe.title)
         for number, stage in enumerate(recipe.stages, start=1):
             fingerprint = _fingerprint(stage, records)
-            record = _record(stage)
-            state = _state(stage, record, fingerprint)
+            state = _state(stage, fingerprint)
             _say(f"[{number}/{len(recipe.stages)}] {stage.name}: {state}")
             if state != UP_TO_DATE:
-                record = _redo(stage, fingerprint, state, config, lock)
-            records[stage.name] = record
+                _redo(stage, fingerprint, state, held, config)
+            records[stage.name] = _record(stage)
         model, report = _link_model(recipe), _copy_report(recipe)
-    print(_table(recipe, records))
+    print(_table(records))
+    for name, path in (("model", model), ("report", report)):
+        if path:
+            print(f"{name}  {path}")
+    return {
+        "out": str(recipe.out),
+        "model": model and str(model),
+        "report": report and str(report),
+        "stages": [{"name": name, **record} for name, record in records.items()],
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def _plan(recipe: Recipe) -> dict:
+    records: dict[str, dict[str, Any]] = {}
+    stages = []
+    for stage in recipe.stages:
+        redone = [name for name in stage.needs if name not in records]
+        state = f"runs after {redone[0]}" if redone else _state(stage, _fingerprint(stage, records))
+        if state == UP_TO_DATE:
+            records[stage.name] = _record(stage)
+        print(f"{stage.name}  ({stage.kind}): {state}")
+        for key, value in stage.values().items():
+            print(f"    {key} = {json.dumps(value, ensure_ascii=False)}")
+        stages.append({"name": stage.name, "kind": stage.kind, "state": state, "config": stage.values()})
+    return {"out": str(recipe.out), "stages": stages}
+
+
+def _fingerprint(stage: Stage, records: dict[str, dict[str, Any]]) -> str:
+    from dodam import __version__
+
+    upstream = {name: f"{records[name]['fingerprint']} {records[name]['finished']}" for name in stage.needs}
+    return stage.fingerprint(__version__, upstream)
+
+
+def _state(stage: Stage, fingerprint: str) -> str:
+    if _record(stage).get("fingerprint") == fingerprint:
+        return UP_TO_DATE
+    if _started(stage, fingerprint).exists():
+        return GOES_ON
+    return CHANGED if stage.folder.exists() else NEW
+
+
+def _record(stage: Stage) -> dict[str, Any]:
+    """What the finished stage left in its folder; empty if it has not finished."""
+    path = stage.folder / "stage.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    check_format(record.get("format"), FORMAT, path)
+    return record
+
+
+def _started(stage: Stage, fingerprint: str) -> Path:
+    """The config of a stage under way; it lies outside the stage's folder, which the stage may replace as a whole."""
+    return stage.folder.parent / ".running" / f"{stage.name}-{fingerprint}.json"
+
+
+def _redo(stage: Stage, fingerprint: str, state: str, held: int, config: Run) -> None:
+    started = _started(stage, fingerprint)
+    if state != GOES_ON:
+        _clear(stage)
+        write_json(started, stage.values())
+    finished = run_stage([*stage.kind.split(), "--config", str(started)], keep_open=(held,))
+    again = f"Go on with: {_command_line(config)}"
+    if finished.exit_code != 0:
+        if finished.stopped:
+            raise Interrupted(f"stopped in stage `{stage.name}`", where=str(config.recipe), mend=again)
+        raise DodamError(_failure(stage, finished.exit_code), where=str(config.recipe), mend=again)
+    record = {
+        "format": FORMAT,
+        "kind": stage.kind,
+        "fingerprint": fingerprint,
+        "finished": time.time(),
+        "seconds": round(finished.seconds, 3),
+        "resumed": state == GOES_ON,
+        "peak_bytes": finished.peak_bytes,
+        "result": finished.result,
+        "config": stage.values(),
+    }
+    write_json(stage.folder / "stage.json", record)
+    started.unlink()
+    if finished.stopped:
+        raise Interrupted(f"stopped after stage `{stage.name}`", where=str(config.recipe), mend=again)
+
+
+def _clear(stage: Stage) -> None:
+    """Remove what an earlier run of this stage left; anything else in its place is the user's and stays."""
+    running = stage.folder.parent / ".running"
+    running.mkdir(exist_ok=True)
+    aside, started = running / stage.name, [*running.glob(f"{stage.name}-{'?' * 16}.json")]
+    shutil.rmtree(aside, ignore_errors=True)
+    if stage.folder.exists():
+        if not started and not (stage.folder / "stage.json").exists() and any(stage.folder.iterdir()):
+            mend = "Choose another --out, or move the folder away."
+            raise UsageError("was not made by this recipe and would be replaced", where=str(stage.folder), mend=mend)
+        stage.folder.rename(aside)
+        shutil.rmtree(aside)
+    for path in started:
+        path.unlink()
+
+
+def _failure(stage: Stage, exit_code: int) -> str:
+    if exit_code < 0:
+        return f"stage `{stage.name}` was killed by signal {-exit_code}, often because memory ran out"
+    return f"stage `{stage.name}` failed; the reason is above, finished stages are kept"
+
+
+def _command_line(config: Run) -> str:
+    words = ["dodam", "run", str(config.recipe)]
+    words += [word for text in config.set for word in ("--set", text)]
+    return shlex.join(words + (["--out", str(config.out)] if config.out else []))
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[int]:
+    """Hold the folder for this run; the lock goes away with the processes that hold it. Yields its file descriptor."""
+    with open(out / ".lock", "a", encoding="utf-8") as file:
+        patient_until = time.monotonic() + PATIENCE
+        while not lock(file.fileno()):
+            if time.monotonic() > patient_until:
+                mend = "Wait for it, stop it, or choose another --out."
+                raise DodamError("another run is working in this folder", where=str(out), mend=mend)
+            time.sleep(0.1)
+        yield file.fileno()
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file for this process and those that inherit the descriptor; false if others hold it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _link_model(recipe: Recipe) -> Path | None:
+    """`OUT/model`: a link to the model of the last stage that has one, a copy where links are not possible."""
+    made = [stage for stage in recipe.stages if (stage.folder / "model").is_dir()]
+    if not made:
+        return None
+    link, temporary = recipe.out / "model", recipe.out / ".model"
+    _remove(temporary)
+    if not link.is_symlink():
+        _remove(link)
+    try:
+        temporary.symlink_to(Path(made[-1].name) / "model", target_is_directory=True)
+    except OSError:
+        shutil.copytree(made[-1].folder / "model", temporary)
+    temporary.replace(link)
+    return link
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _copy_report(recipe: Recipe) -> Path | None:
+    """`OUT/report.json`, `OUT/report.md` and its pictures, from the last stage that wrote a report of measurements."""
+    made = [stage for stage in recipe.stages if (stage.folder / "report.json").is_file()]
+    if not made:
+        return None
+    for path in made[-1].folder.glob("report*"):
+        shutil.copy2(path, recipe.out / path.name)
+    return recipe.out / "report.md"
+
+
+def _table(records: dict[str, dict[str, Any]]) -> str:
+    rows = [("stage", "time", "peak memory", "result")]
+    for name, record in records.items():
+        peak = f"{record['peak_bytes'] / 2**30:.2f} GB" if record["peak_bytes"] else "-"
+        length = _length(record["seconds"]) + (" (after a break)" if record["resumed"] else "")
+        rows.append((name, length, peak, _headline(record["result"])))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = ["  ".join([*map(str.ljust, row[:3], widths), row[3]]).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+
+
+def _headline(result: dict[str, Any]) -> str:
+    """The first few numbers a command returned."""
+    numbers = [(key, value) for key, value in result.items() if isinstance(value, int | float) and key != "seconds"]
+    shown = [(key, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}") for key, value in numbers[:4]]
+    return ", ".join(f"{key} {value}" for key, value in shown)
+
+
+def _say(text: str) -> None:
+    if text:
+        print(text, file=sys.stderr, flush=True)

@@ -13,16 +13,18 @@ from torch import Tensor
 
 from dodam.generate.sequence import SamplingParams
 
-# top-p looks at this many likeliest tokens first, and sorts the whole vocabulary only when they do not hold enough.
-CANDIDATES = 128
+# top-p looks at this many likeliest tokens first; rows that need more get GROWTH times as many, up to all.
+CANDIDATES = 32
+GROWTH = 8
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The parameters of the rows as columns [B, 1], and what none of them asks for, so that it can be left out."""
+    """The parameters of the rows as columns [B, 1]; None where no row asks for it, so that it can be left out."""
 
-    greedy: bool
     greedy_B: Tensor
+    all_greedy: bool
+    any_greedy: bool
     temperature_B1: Tensor
     top_k_B1: Tensor | None
     top_p_B1: Tensor | None
@@ -33,22 +35,27 @@ class Controls:
 
     @classmethod
     def of(cls, params: List[SamplingParams], seeds: List[int], vocabulary: int, device: torch.device) -> "Controls":
-        def column(values: list, off: float) -> Tensor | None:
-            return None if all(v == off for v in values) else torch.tensor(values, device=device)[:, None]
-
+        """One row per request. top-k and top-p come together, as both need the tokens in order."""
         top_k = [min(p.top_k, vocabulary) or vocabulary for p in params]
-        largest_k = max((k for k in top_k if k < vocabulary), default=0)
-        top_p_B1 = column([p.top_p for p in params], 1.0)
+        ranked = any(k < vocabulary for k in top_k) or any(p.top_p < 1 for p in params)
+        greedy = [p.temperature == 0 for p in params]
+
+        def column(values: List[float], wanted: bool) -> Tensor | None:
+            return torch.tensor(values, device=device)[:, None] if wanted else None
+
         return cls(
-            greedy=all(p.temperature == 0 for p in params),
-            greedy_B=torch.tensor([p.temperature == 0 for p in params], device=device),
+            greedy_B=torch.tensor(greedy, device=device),
+            all_greedy=all(greedy),
+            any_greedy=any(greedy),
             temperature_B1=torch.tensor([p.temperature or 1.0 for p in params], device=device)[:, None],
-            top_k_B1=column(top_k, vocabulary),
-            top_p_B1=top_p_B1,
-            min_p_B1=column([p.min_p for p in params], 0.0),
-            penalty_B1=column([p.repetition_penalty for p in params], 1.0),
+            top_k_B1=column(top_k, ranked),
+            top_p_B1=column([p.top_p for p in params], ranked),
+            min_p_B1=column([p.min_p for p in params], any(p.min_p > 0 for p in params)),
+            penalty_B1=column(
+                [p.repetition_penalty for p in params], any(p.repetition_penalty != 1 for p in params)
+            ),
             seeds_B=torch.tensor([signed(seed) for seed in seeds], device=device),
-            num_candidates=min(vocabulary, max(largest_k, CANDIDATES if top_p_B1 is not None else 0)),
+            num_candidates=min(vocabulary, max([CANDIDATES, *(k for k in top_k if k < vocabulary)])),
         )
 
 
@@ -57,17 +64,14 @@ def sample(logits_BV: Tensor, controls: Controls, positions_B: Tensor, seen_BV: 
     if controls.penalty_B1 is not None:
         assert seen_BV is not None, "a repetition penalty needs to know what was seen"
         logits_BV = penalize(logits_BV, seen_BV, controls.penalty_B1)
-    best_B = logits_BV.argmax(-1)
-    if controls.greedy:
-        return best_B
-    logits_BV = logits_BV.div(controls.temperature_B1)
-    logits_BV -= logits_BV.gather(1, best_B[:, None])
-    weights_BV = logits_BV.exp()
-    floor_B1 = filter_floor(logits_BV, weights_BV, controls)
-    if floor_B1 is not None:
-        weights_BV = weights_BV.masked_fill(logits_BV < floor_B1, 0.0)
+    if controls.all_greedy:
+        return logits_BV.argmax(-1)
+    scaled_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)).div_(controls.temperature_B1)
+    weights_BV = scaled_BV.exp()
+    if (floor_B1 := filter_floor(scaled_BV, weights_BV, controls)) is not None:
+        weights_BV *= scaled_BV >= floor_B1
     drawn_B = draw(weights_BV, uniform(controls.seeds_B, positions_B))
-    return torch.where(controls.greedy_B, best_B, drawn_B)
+    return torch.where(controls.greedy_B, logits_BV.argmax(-1), drawn_B) if controls.any_greedy else drawn_B
 
 
 def penalize(logits_BV: Tensor, seen_BV: Tensor, penalty_B1: Tensor) -> Tensor:
@@ -76,41 +80,40 @@ def penalize(logits_BV: Tensor, seen_BV: Tensor, penalty_B1: Tensor) -> Tensor:
     return torch.where(seen_BV, logits_BV * factors_BV, logits_BV)
 
 
-def filter_floor(logits_BV: Tensor, weights_BV: Tensor, controls: Controls) -> Tensor | None:
+def filter_floor(scaled_BV: Tensor, weights_BV: Tensor, controls: Controls) -> Tensor | None:
     """The lowest logit [B, 1] that top-k, then top-p, then min-p leave in; None when nobody filters.
 
-    All three keep the likeliest tokens, so one threshold says it all. `logits_BV` has maximum 0, `weights_BV` is its
+    All three keep the likeliest tokens, so one threshold says it all. `scaled_BV` has maximum 0 and `weights_BV` is its
     exponential. Tokens that tie with the last one kept are kept."""
     floors = []
-    if controls.top_k_B1 is not None or controls.top_p_B1 is not None:
-        floors.append(sorted_floor(logits_BV, weights_BV, controls, controls.num_candidates))
+    if controls.top_k_B1 is not None and controls.top_p_B1 is not None:
+        total_B1 = weights_BV.sum(-1, keepdim=True)
+        floors.append(rank_floor(scaled_BV, total_B1, controls.top_k_B1, controls.top_p_B1, controls.num_candidates))
     if controls.min_p_B1 is not None:
         floors.append(controls.min_p_B1.log())
-    if not floors:
-        return None
-    return floors[0] if len(floors) == 1 else torch.maximum(*floors)
+    return None if not floors else torch.stack(floors).amax(0)
 
 
-def sorted_floor(logits_BV: Tensor, weights_BV: Tensor, controls: Controls, num_candidates: int) -> Tensor:
-    """The floor of top-k and top-p from the `num_candidates` likeliest tokens, or from all when those do not reach."""
-    top_k_B1, top_p_B1 = controls.top_k_B1, controls.top_p_B1
-    sorted_BK = logits_BV.topk(num_candidates, dim=-1).values
-    num_kept_B1 = torch.full((len(sorted_BK), 1), logits_BV.shape[1], device=logits_BV.device)
-    total_B1 = weights_BV.sum(-1, keepdim=True)
+def rank_floor(
+    scaled_BV: Tensor, total_B1: Tensor, top_k_B1: Tensor, top_p_B1: Tensor, num_candidates: int
+) -> Tensor:
+    """The logit of the last token that top-k and top-p keep, -inf for a row that uses neither.
+
+    The `num_candidates` likeliest tokens hold every row's k. A row whose nucleus is larger is done again with more."""
+    V = scaled_BV.shape[1]
+    sorted_BK = scaled_BV.topk(num_candidates, dim=-1).values
     sums_BK = sorted_BK.exp().cumsum(-1)
-    if top_k_B1 is not None:
-        num_kept_B1 = top_k_B1
-        within_B1 = sums_BK.gather(1, top_k_B1.clamp(max=num_candidates) - 1)
-        total_B1 = torch.where(top_k_B1 <= num_candidates, within_B1, total_B1)
-    if top_p_B1 is not None:
-        target_B1 = top_p_B1 * total_B1
-        out_of_reach = (top_p_B1 < 1) & (num_kept_B1 > num_candidates) & (sums_BK[:, -1:] < target_B1)
-        if num_candidates < logits_BV.shape[1] and bool(out_of_reach.any()):
-            return sorted_floor(logits_BV, weights_BV, controls, logits_BV.shape[1])
-        nucleus_B1 = (sums_BK < target_B1).sum(-1, keepdim=True) + 1
-        num_kept_B1 = torch.where(top_p_B1 < 1, torch.minimum(num_kept_B1, nucleus_B1), num_kept_B1)
+    within_B1 = sums_BK.gather(1, top_k_B1.clamp(max=num_candidates) - 1)
+    target_B1 = top_p_B1 * torch.where(top_k_B1 < V, within_B1, total_B1)
+    nucleus_B1 = ((sums_BK < target_B1).sum(-1, keepdim=True) + 1).masked_fill(top_p_B1 >= 1, V)
+    num_kept_B1 = torch.minimum(top_k_B1, nucleus_B1)
     last_B1 = sorted_BK.gather(1, num_kept_B1.clamp(max=num_candidates) - 1)
-    return last_B1.masked_fill(num_kept_B1 > num_candidates, -math.inf)
+    floor_B1 = last_B1.masked_fill(num_kept_B1 > num_candidates, -math.inf)
+    rows = ((num_kept_B1 > num_candidates) & (top_p_B1 < 1)).squeeze(1).nonzero().squeeze(1)
+    if num_candidates < V and len(rows):
+        more = min(V, num_candidates * GROWTH)
+        floor_B1[rows] = rank_floor(scaled_BV[rows], total_B1[rows], top_k_B1[rows], top_p_B1[rows], more)
+    return floor_B1
 
 
 def draw(weights_BV: Tensor, uniform_B: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """From sizes to a model: default shapes by depth, initial weights, parameter and FLOP counts.
 
-One number, `depth`, sets every other size unless it is given: width 64 per layer in a lively range, heads of 64.
+One number, `depth`, sets every other size unless it is given.
 """
 
 import math
@@ -24,11 +24,11 @@ def decoder_config(
 ) -> DecoderConfig:
     """A whole set of sizes from `depth`, each of the others taken as given where it is given.
 
-    Width defaults to 48 per layer up to a multiple of 64, heads to about width / 32 below width 512 and width / 64 from
-    there, the gated feed-forward to 8/3 of the width as a multiple of 64."""
+    Width defaults to 48 per layer as a multiple of 64, heads to one per 64 of width (wide heads are fast on CPUs), key/value
+    heads to half as many where that divides, the gated feed-forward to 8/3 of the width as a multiple of 64."""
     width = width or max(64, 64 * round(depth * 48 / 64))
     if heads is None:
-        heads = max(1, width // (32 if width < 512 else 64))
+        heads = max(1, width // 64)
         while width % heads:
             heads -= 1
     head_dim = 2 * (width // heads // 2)

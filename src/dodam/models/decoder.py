@@ -37,8 +37,10 @@ class DecoderConfig:
     theta: float = 10_000.0
 
     def __post_init__(self) -> None:
-        assert self.heads % self.kv_heads == 0, f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}"
-        assert self.head_dim % 2 == 0, f"head_dim {self.head_dim} must be even"
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        if self.head_dim % 2:
+            raise ValueError(f"the width of a head ({self.head_dim}) must be even")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,31 +1,38 @@
 """The bundled corpus: all parts put together from a seed, byte for byte the same on every machine.
 
-In: a seed, and a scale for smaller ones. Out: `text` ({"text", "source", "language"}), `chat` ({"task", "language",
-"messages"}), `tests` (test items) and `preferences`. What is in the tests is in none of the others: each part keeps it out.
+In: a seed, and a scale for less of it. Out: `text` ({"text", "source", "language"}), `chat` ({"task", "language",
+"messages"}), `tests` (test items) and `preferences`. The world and what is held out for the tests are the same for
+every seed; the seed draws what is told of them, and how.
 """
 
-import random
 import re
 from collections.abc import Iterator
+from types import ModuleType
 
-from dodam.sample import pairs, words, world
-from dodam.sample.split import plain_question, random_for
+from dodam.sample import pairs, reviews, runs, smalltalk, stories, tables, words, world
+from dodam.sample.preferences import preferences as spoiled_pairs
+from dodam.sample.split import random_for
 
-MIX = {
-    "world": (world, 25_000, 7_000),
-    "words": (words, 16_000, 9_000),
+MIX: dict[str, tuple[ModuleType, int, int]] = {
+    "world": (world, 26_000, 6_000),
+    "words": (words, 14_000, 9_000),
+    "runs": (runs, 4_000, 0),
     "pairs": (pairs, 5_000, 5_000),
+    "stories": (stories, 5_000, 4_000),
+    "smalltalk": (smalltalk, 5_000, 5_000),
+    "reviews": (reviews, 2_500, 3_500),
+    "tables": (tables, 2_000, 2_500),
 }
 """The mix: each part with its number of documents and of conversations."""
 
-NUM_RUNS = 3_000
-"""Documents that are runs of two to eight questions of one kind."""
-
-RUN_BYTES = 650
-"""A run ends before it grows longer than this, so that it fits a short context."""
+TESTED = ("world", "words", "pairs", "stories", "reviews", "tables")
+"""The parts whose tests are reported."""
 
 NUM_TESTS = 500
 """Test items a task."""
+
+PREFERENCES_SHARE = 0.2
+"""Conversations drawn for preferences, as a share of those for tuning."""
 
 HANGUL = re.compile("[가-힣]")
 
@@ -36,8 +43,6 @@ def text(seed: int, scale: float = 1.0) -> Iterator[dict]:
     for name, (part, count, _) in MIX.items():
         for document in part.text(random_for(seed, "text", name), round(count * scale)):
             found.setdefault(document, name)
-    for document in runs(random_for(seed, "runs"), round(NUM_RUNS * scale)):
-        found.setdefault(document, "runs")
     documents = list(found.items())
     random_for(seed, "order of text").shuffle(documents)
     for document, name in documents:
@@ -46,16 +51,27 @@ def text(seed: int, scale: float = 1.0) -> Iterator[dict]:
 
 def chat(seed: int, scale: float = 1.0) -> Iterator[dict]:
     """All conversations without repetitions, in random order."""
+    yield from _conversations(seed, "chat", scale)
+
+
+def preferences(seed: int, scale: float = 1.0) -> Iterator[dict]:
+    """Pairs of answers, the better one known by rule, to other conversations than those of `chat`."""
+    rows = _conversations(seed, "preferences", scale * PREFERENCES_SHARE)
+    yield from spoiled_pairs(random_for(seed, "spoiled"), rows)
+
+
+def _conversations(seed: int, purpose: str, scale: float) -> list[dict]:
     found: dict[tuple[str, ...], dict] = {}
     for name, (part, _, count) in MIX.items():
-        for row in part.chat(random_for(seed, "chat", name), round(count * scale)):
-            found.setdefault(tuple(message["content"] for message in row["messages"]), row)
+        if count:
+            for row in part.chat(random_for(seed, purpose, name), round(count * scale)):
+                found.setdefault(tuple(message["content"] for message in row["messages"]), row)
     rows = list(found.values())
-    random_for(seed, "order of chat").shuffle(rows)
-    yield from rows
+    random_for(seed, "order of", purpose).shuffle(rows)
+    return rows
 
 
 def tests(seed: int, count: int = NUM_TESTS) -> Iterator[dict]:
     """`count` items of each test task."""
-    for name, (part, _, _) in MIX.items():
-        yield from part.tests(random_for(seed, "tests", name), count)
+    for name in TESTED:
+        yield from MIX[name][0].tests(random_for(seed, "tests", name), count)

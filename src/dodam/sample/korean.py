@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-PARTICLES = frozenset(
-    "은/는 이/가 을/를 과/와 으로/로 이나/나 이랑/랑 아/야 이야/야 이에요/예요 이었/였 이라/라 이고/고 이며/며 이든/든 이란/란 이다/다".split()
-)
+PARTICLES = (
+    "은/는", "이/가", "을/를", "과/와", "으로/로", "이나/나", "이랑/랑", "아/야", "이야/야", "이에요/예요", "이었/였",
+    "이라/라", "이고/고", "이며/며", "이든/든", "이란/란", "이다/다",
+)  # fmt: skip
 """Known pairs: the form after a final consonant, then the form after a vowel."""
 
 RIEUL = 8
@@ -19,9 +20,9 @@ RIEUL = 8
 CONSONANT = 21
 """Index of ㅇ: stands for any final consonant other than ㄹ where the exact one does not matter."""
 
-# Finals of the digits as read: 영 일 이 삼 사 오 육 칠 팔 구; a number that ends in zeros is read 십, 백, 천, 만, 억, 조.
+# Finals of the digits as read: 영 일 이 삼 사 오 육 칠 팔 구.
 DIGIT_FINALS = (CONSONANT, RIEUL, 0, CONSONANT, 0, 0, CONSONANT, RIEUL, RIEUL, 0)
-CLOSING = "\"'”’)]}」』》〉.,!?%… "
+CLOSING = "\"'”’)]}」』》〉.,!?… "
 
 DIGITS = ("", "일", "이", "삼", "사", "오", "육", "칠", "팔", "구")
 SMALL_UNITS = ("", "십", "백", "천")
@@ -52,7 +53,7 @@ def final(word: str) -> int:
 
 
 def _digit_final(word: str) -> int:
-    number = re.search(r"[\d,]*\.?\d+$", word).group().replace(",", "")
+    number = re.findall(r"[\d,]*\.?\d+$", word)[0].replace(",", "")
     significant = number.rstrip("0")
     if "." in number or not significant or significant == number:
         return DIGIT_FINALS[int(number[-1])]
@@ -61,7 +62,7 @@ def _digit_final(word: str) -> int:
 
 
 def _latin_final(word: str) -> int:
-    letters = re.search(r"[A-Za-z]+$", word).group()
+    letters = re.findall(r"[A-Za-z]+$", word)[0]
     if letters.isupper():
         return {"L": RIEUL, "R": RIEUL, "M": CONSONANT, "N": CONSONANT}.get(letters[-1], 0)
     ending = letters.lower()
@@ -112,7 +113,7 @@ def fill(template: str, slots: Mapping[str, object]) -> str:
         following = pieces[index + 1]
         out.append(word)
         out.append(following)
-        last = following or word
+        last = word + following
     return "".join(out)
 
 
@@ -139,7 +140,7 @@ def _group(group: int) -> str:
 
 
 def native_number(n: int, *, counter: bool = True) -> str:
-    """Native reading of 1 <= n <= 99: before a counter 한, 두, 세, 스무, 스물한; with `counter=False` 하나, 둘, 스물."""
+    """Native reading of 1 <= n <= 99: before a counter 한, 두, 세, 스무, 스물한; else 하나, 둘, 스물."""
     if not 1 <= n <= 99:
         raise ValueError(f"native numbers run from 1 to 99, not {n}")
     tens, ones = NATIVE_TENS[n // 10], NATIVE_ONES[n % 10]

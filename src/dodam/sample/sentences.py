@@ -50,6 +50,10 @@ HELD_OUT = 0.07
 """Share of sentence keys kept for the tests."""
 
 
+CASUAL = (("에요", "야"), ("예요", "야"), ("주세요", "줘"), ("마세요", "마"), ("요", ""))
+"""Polite endings and what friends say, the first that fits: 이에요 -> 이야, 아니에요 -> 아니야."""
+
+
 @dataclass(frozen=True)
 class Sentence:
     """One meaning in two languages; `others` are Korean wordings that translate to the same English."""
@@ -76,8 +80,11 @@ def capital(text: str) -> str:
 
 
 def casual(polite: str) -> str:
-    """The same among friends: 갔어요 -> 갔어, 갈 거예요 -> 갈 거야."""
-    return polite.replace("거예요", "거야").replace("주세요", "줘").replace("마세요", "마").removesuffix("요")
+    """The same among friends: 갔어요 -> 갔어, 갈 거예요 -> 갈 거야, 의사예요 -> 의사야."""
+    for ending, friendly in CASUAL:
+        if polite.endswith(ending):
+            return polite.removesuffix(ending) + friendly
+    return polite
 
 
 def _topic(subject: Subject) -> str:
@@ -150,7 +157,7 @@ def action(rng: random.Random, subject: Subject | None = None, tense: Tense | No
 def question_word(rng: random.Random) -> Sentence:
     """Where, when, why, how or with what someone did something."""
     subject = NO_ONE if rng.random() < 0.5 else rng.choice(SUBJECTS[1:])
-    verb = rng.choice([verb for verb in VERBS if verb.places and verb.particle != "과/와"])
+    verb = rng.choice([verb for verb in VERBS if verb.places and verb.particle != "과/와" and verb.stem != "자"])
     thing, thing_english = _object(rng, verb)
     phrase = verb.english.format(thing_english)
     word, english = rng.choice((("어디에서", "where"), ("언제", "when"), ("왜", "why"), ("누구와 함께", "who")))

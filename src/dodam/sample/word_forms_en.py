@@ -32,39 +32,56 @@ INTROS = (
     "It was a happy Saturday.",
     "This is what happened.",
 )
-DRILLS = {"+": "Addition practice", "-": "Subtraction practice", "×": "Multiplication practice", "÷": "Division practice"}
-
-GIRLS = "Anna Emma Mia Lucy Sara Grace Nora Ruby Ella Jane Clara Alice".split()
-BOYS = "Tom Ben Sam Jack Leo Max Noah Paul Henry Oscar David Eric".split()
-PRONOUNS = {
-    **dict.fromkeys(GIRLS, {"he": "she", "He": "She", "his": "her", "him": "her"}),
-    **dict.fromkeys(BOYS, {"he": "he", "He": "He", "his": "his", "him": "him"}),
+DRILLS = {
+    "+": "Addition practice",
+    "-": "Subtraction practice",
+    "×": "Multiplication practice",
+    "÷": "Division practice",
 }
+
+# fmt: off
+GIRLS = (
+    "Anna", "Emma", "Mia", "Lucy", "Sara", "Grace", "Nora", "Ruby", "Ella", "Jane", "Clara", "Alice",
+)
+BOYS = (
+    "Tom", "Ben", "Sam", "Jack", "Leo", "Max", "Noah", "Paul", "Henry", "Oscar", "David", "Eric",
+)
+# fmt: on
 NAMES = (*GIRLS, *BOYS)
 KIN = ("sister", "brother", "cousin", "little sister", "little brother")
-VEHICLES = ("bus", "train", "tram", "boat", "subway train")
+VEHICLES = ("bus", "train", "tram", "minibus", "subway train")
 PLACES = ("park", "library", "playground", "gym", "museum", "swimming pool")
 BOXES = (("box", "boxes"), ("bag", "bags"), ("basket", "baskets"), ("jar", "jars"), ("tray", "trays"))
+# fmt: off
 FOODS = (
-    "apples pears candies cookies muffins potatoes eggs strawberries chocolates dumplings walnuts peaches tomatoes plums"
-).split()
+    "apples", "pears", "candies", "cookies", "muffins", "potatoes", "eggs",
+    "strawberries", "chocolates", "dumplings", "walnuts", "peaches", "tomatoes", "plums",
+)
 THINGS = (
-    *"marbles stickers pencils notebooks cards stamps badges books shells buttons balloons postcards".split(),
-    *"roses tulips crayons erasers dolls comics ribbons".split(),
+    "marbles", "stickers", "pencils", "notebooks", "cards", "stamps", "badges",
+    "books", "shells", "buttons", "balloons", "postcards", "roses", "tulips",
+    "crayons", "erasers", "dolls", "comics", "ribbons",
     *FOODS,
 )
-CHEAP = tuple((word, word + "s") for word in "notebook pencil muffin postcard rose pen cookie cake eraser ruler crayon".split())
-DEAR = tuple((word, word + "s") for word in "chair bag shirt clock desk bike hat coat lamp skirt".split())
+GOODS = (
+    "notebook", "pencil", "muffin", "postcard", "rose", "pen",
+    "cookie", "cake", "eraser", "ruler", "crayon",
+    "cup", "ball", "kite", "candle", "flower",
+    "sock", "map", "magnet", "toy", "puzzle",
+)
+# fmt: on
 MONEY = ("dollars", "euros", "coins")
+FEMALE = {"he": "she", "He": "She", "his": "her", "him": "her"}
+MALE = {"he": "he", "He": "He", "his": "his", "him": "him"}
 
 
 def slots(rng: random.Random) -> dict[str, str]:
     """The words of one problem: every slot of the phrasebook except the numbers."""
     name, friend, other = rng.sample(NAMES, 3)
     box, boxes = rng.choice(BOXES)
-    (good, goods), (good2, goods2) = rng.sample(rng.choice((CHEAP, DEAR)), 2)
+    good, good2 = rng.sample(GOODS, 2)
     return {
-        **PRONOUNS[name],
+        **(FEMALE if name in GIRLS else MALE),
         "name": name,
         "friend": friend,
         "other": other,
@@ -72,9 +89,9 @@ def slots(rng: random.Random) -> dict[str, str]:
         "food": rng.choice(FOODS),
         "money": rng.choice(MONEY),
         "good": good,
-        "goods": goods,
+        "goods": good + "s",
         "good2": good2,
-        "goods2": goods2,
+        "goods2": good2 + "s",
         "box": box,
         "boxes": boxes,
         "kin": rng.choice(KIN),

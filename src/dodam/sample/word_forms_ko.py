@@ -1,7 +1,7 @@
-"""Korean phrasings of the word problems: what `words` needs to say a problem in Korean.
+"""Korean words for the word problems: what fills the slots of the phrasebook `word_forms_ko.txt`.
 
-In: a random generator. Out: the words that fill the slots of one problem; the phrasebook (format: see `words.phrasebook`);
-instructions; the words of an answer. Sentences of one block share one speech level (합니다체 or 해요체).
+In: a random generator. Out: the slots of one problem; instructions; the words around a question and an answer.
+The sentences of one block of the phrasebook share a speech level (합니다체 or 해요체).
 """
 
 import random
@@ -35,24 +35,45 @@ INTROS = (
 )
 DRILLS = {"+": "덧셈 연습", "-": "뺄셈 연습", "×": "곱셈 연습", "÷": "나눗셈 연습"}
 
+# fmt: off
 NAMES = (
-    "민수 지영 하준 서연 도윤 수아 지호 예린 준서 다은 현우 유진 태민 소라 은서 재훈 나래 진우 하늘 미나 성민 보라 동현 가은"
-).split()
+    "민수", "지영", "하준", "서연", "도윤", "수아", "지호", "예린", "준서", "다은", "현우", "유진",
+    "태민", "소라", "은서", "재훈", "나래", "진우", "하늘", "미나", "성민", "보라", "동현", "가은",
+)
+EDIBLE = (
+    "사과", "귤", "사탕", "쿠키", "빵", "감자", "달걀", "딸기", "초콜릿", "만두", "호두", "떡",
+    "복숭아", "토마토", "고구마", "밤",
+)
+# fmt: on
 KIN = ("여동생", "남동생", "동생", "사촌 동생", "막냇동생")
-VEHICLES = ("버스", "기차", "지하철", "전철", "배")
+VEHICLES = ("버스", "기차", "지하철", "전철", "고속버스")
 PLACES = ("공원", "도서관", "놀이터", "체육관", "수영장", "박물관")
 BOXES = ("상자", "봉지", "바구니", "주머니", "통")
-FOODS = tuple(
-    (word, "개") for word in "사과 귤 사탕 쿠키 빵 감자 달걀 딸기 초콜릿 만두 호두 떡 복숭아 토마토 고구마 밤".split()
-)
+FOODS = tuple((word, "개") for word in EDIBLE)
 THINGS = (
-    *(("구슬", "개"), ("스티커", "장"), ("연필", "자루"), ("공책", "권"), ("카드", "장"), ("우표", "장"), ("딱지", "장")),
+    *(
+        ("구슬", "개"),
+        ("스티커", "장"),
+        ("연필", "자루"),
+        ("공책", "권"),
+        ("카드", "장"),
+        ("우표", "장"),
+        ("딱지", "장"),
+    ),
     *(("색종이", "장"), ("동화책", "권"), ("조개껍데기", "개"), ("단추", "개"), ("풍선", "개"), ("엽서", "장")),
     *(("장미", "송이"), ("튤립", "송이"), ("색연필", "자루"), ("지우개", "개"), ("인형", "개"), ("만화책", "권")),
     *FOODS,
 )
 CHEAP = (
-    *(("공책", "권"), ("연필", "자루"), ("빵", "개"), ("우유", "병"), ("장미", "송이"), ("엽서", "장"), ("양말", "켤레")),
+    *(
+        ("공책", "권"),
+        ("연필", "자루"),
+        ("빵", "개"),
+        ("우유", "병"),
+        ("장미", "송이"),
+        ("엽서", "장"),
+        ("양말", "켤레"),
+    ),
     *(("주스", "병"), ("사과", "개"), ("지우개", "개"), ("그림책", "권"), ("색연필", "자루"), ("쿠키", "개")),
 )
 DEAR = (

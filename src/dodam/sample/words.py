@@ -2,20 +2,18 @@
 
 In: a random generator and a count. Out: pretraining documents, conversations, test items, all checkable by rule.
 A problem is a structure (what is calculated), its numbers, and a phrasing from the phrasebook of its language.
-
-Plain forms: `질문: …\\n답: 67` (direct), `질문: …\\n풀이:\\n<steps>\\n답: 67` (worked), in English Question, Solution, Answer.
-In a conversation the worked answer is `<steps>\\n답: 67` and is also given where nothing is said about the form; a direct
-answer is the bare number. Each step is a line `name: equation`, each equation broken down until every digit is easy.
+Plain forms: `질문: …`, then `답: 67` (direct) or `풀이:`, steps, `답: 67` (English: Question, Solution, Answer).
+In a conversation the worked answer is the steps and `답: 67`, also where nothing is said about the form; a direct one
+is the bare number. A step is a line `name: equation`, in which each digit is easily told from what stands before it.
 """
 
-import math
 import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from itertools import product
+from itertools import permutations, product
 
 from dodam.sample import word_forms_en, word_forms_ko
 from dodam.sample.korean import fill
@@ -28,7 +26,7 @@ HELD_OUT_SHARE = 0.1
 RESERVED = frozenset({("age-half", (6, 70))})
 """Number tuples that are kept for the tests whatever their hash says: the example in the README."""
 
-STEPS_SHARE, DRILL_SHARE, INTRO_SHARE = 0.75, 0.12, 0.05
+STEPS_SHARE, DRILL_SHARE, INTRO_SHARE, LEADING_SHARE = 0.75, 0.1, 0.04, 0.25
 
 
 @dataclass(frozen=True)
@@ -61,29 +59,64 @@ STRUCTURES = {
 
 
 @dataclass(frozen=True)
+class Block:
+    """Sentences that make up a problem: alternatives for each place, and which places may change."""
+
+    fixed: tuple[tuple[str, ...], ...]
+    free: tuple[tuple[str, ...], ...]
+    """Places that may stand in any order."""
+    questions: tuple[str, ...]
+    leading: frozenset[str]
+    """The questions that may also stand first."""
+
+    def draw(self, rng: random.Random) -> str:
+        """One phrasing."""
+        sentences = [rng.choice(place) for place in self.fixed + tuple(rng.sample(self.free, len(self.free)))]
+        if self.questions:
+            question = rng.choice(self.questions)
+            first = question in self.leading and rng.random() < LEADING_SHARE
+            sentences.insert(0 if first else len(sentences), question)
+        return " ".join(sentences)
+
+    def phrasings(self) -> Iterator[str]:
+        """Every phrasing."""
+        for free in permutations(self.free):
+            for sentences in product(*self.fixed, *free):
+                body = " ".join(sentences)
+                if not self.questions:
+                    yield body
+                for question in self.questions:
+                    yield f"{body} {question}"
+                    if question in self.leading:
+                        yield f"{question} {body}"
+
+
+@dataclass(frozen=True)
 class Form:
-    """How a structure is told in one language: names of the steps, blocks of interchangeable sentences, kept phrasings."""
+    """How a structure is told in one language: names of the steps, blocks of sentences, phrasings kept for tests."""
 
     labels: tuple[str, ...]
-    blocks: tuple[tuple[tuple[str, ...], ...], ...]
+    blocks: tuple[Block, ...]
     unseen: tuple[str, ...]
 
     @cached_property
-    def weights(self) -> list[float]:
-        """How often each block is drawn: the root of its number of phrasings, so that single ones are not drowned."""
-        return [math.sqrt(math.prod(len(part) for part in block)) for block in self.blocks]
+    def weights(self) -> list[int]:
+        """How often each block is drawn: blocks with alternatives more often than single phrasings."""
+        return [4 if block.questions else 1 for block in self.blocks]
 
     def phrasings(self) -> Iterator[str]:
         """Every training phrasing."""
         for block in self.blocks:
-            yield from (" ".join(parts) for parts in product(*block))
+            yield from block.phrasings()
 
 
 def phrasebook(text: str) -> dict[str, Form]:
     """Reads a phrasebook.
 
-    `[structure] label, label` opens a structure, blank lines part its blocks. In a block, lines with the same number
-    are alternatives for that place of the problem; a block of `?` lines is one phrasing kept for the tests.
+    `[structure] label, label` opens a structure, blank lines part its blocks. In a block, lines with the same mark are
+    alternatives for one place of the problem: digits stand in their order, letters a to d in any order after them,
+    `e` is a question at the end, `q` one at the end or the beginning. A block of `?` lines is one phrasing kept for the
+    tests.
     """
     forms = {}
     for section in re.split(r"^\[", text, flags=re.MULTILINE)[1:]:
@@ -91,16 +124,24 @@ def phrasebook(text: str) -> dict[str, Form]:
         name, labels = head.split("] ")
         blocks, unseen = [], []
         for paragraph in paragraphs:
-            parts: dict[str, list[str]] = {}
+            places: dict[str, list[str]] = {}
             for line in paragraph.splitlines():
-                place, sentence = line.split(" ", 1)
-                parts.setdefault(place, []).append(sentence)
-            if "?" in parts:
-                unseen.append(" ".join(parts["?"]))
+                mark, sentence = line.split(" ", 1)
+                places.setdefault(mark, []).append(sentence)
+            if "?" in places:
+                unseen.append(" ".join(places["?"]))
             else:
-                blocks.append(tuple(tuple(alternatives) for alternatives in parts.values()))
+                blocks.append(_block(places))
         forms[name] = Form(tuple(labels.split(", ")), tuple(blocks), tuple(unseen))
     return forms
+
+
+def _block(places: dict[str, list[str]]) -> Block:
+    leading = places.pop("q", [])
+    questions = (*leading, *places.pop("e", []))
+    fixed = tuple(tuple(alternatives) for mark, alternatives in places.items() if mark.isdigit())
+    free = tuple(tuple(alternatives) for mark, alternatives in places.items() if not mark.isdigit())
+    return Block(fixed, free, questions, frozenset(leading))
 
 
 FORMS = {
@@ -148,11 +189,7 @@ def problem(
     structure = structure or rng.choice(tuple(STRUCTURES))
     form = FORMS[language][structure]
     numbers, results = _draw(rng, structure, test)
-    if unseen:
-        phrasing = rng.choice(form.unseen)
-    else:
-        block = rng.choices(form.blocks, form.weights)[0]
-        phrasing = " ".join(rng.choice(part) for part in block)
+    phrasing = rng.choice(form.unseen) if unseen else rng.choices(form.blocks, form.weights)[0].draw(rng)
     slots = WORDS[language].slots(rng)
     slots.update(zip("abcd", map(str, numbers), strict=False))
     question = fill(phrasing, slots)

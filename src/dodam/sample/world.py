@@ -10,24 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dodam.sample import world_en, world_ko
 from dodam.sample.endings import STYLES, styled
-from dodam.sample.entities import Entity, told_in
+from dodam.sample.entities import KINDS, Entity, told_in
 from dodam.sample.korean import fill, particle
+from dodam.sample.phrasebook import columns, lines, listed, sections
 from dodam.sample.split import chat_row, plain_question, task_item
-from dodam.sample.world_frames import (
-    DIALOGUES,
-    ENDINGS,
-    HEADINGS,
-    JOINTS,
-    OPENINGS,
-    PAIRS,
-    SPEAKERS,
-    STORIES,
-)
 
 LANGUAGES = ("ko", "en")
-TABLES = {"ko": world_ko, "en": world_en}
+TOLD = {language: sections(f"world_{language}.txt") for language in LANGUAGES}
+FRAMES = {language: sections(f"frames_{language}.txt") for language in LANGUAGES}
 SUBJECTS = {"ko": {"film": "영화 '{name}'"}, "en": {"film": "the film {name}", "animal": "the {name}"}}
 """How a sentence that fits every kind names an entity; `{name}` for the kinds not listed."""
 
@@ -50,13 +41,13 @@ class Phrasing:
 def phrasings() -> dict[tuple[str, str, str], Phrasing]:
     """By (language, kind, attribute)."""
     found = {}
-    for language, table in TABLES.items():
-        for kind, blocks in table.BLOCKS.items():
-            generic = table.GENERIC.replace("{name}", SUBJECTS[language].get(kind, "{name}"))
-            for block in blocks.split("\n# ")[1:]:
+    for language, told in TOLD.items():
+        for kind in KINDS:
+            generic = told["generic"].replace("{name}", SUBJECTS[language].get(kind, "{name}"))
+            for block in told[kind].removeprefix("# ").split("\n# "):
                 head, own = block.split("\n", 1)
                 attribute, label, wh = (word.replace("_", " ") for word in head.split())
-                found[language, kind, attribute] = _phrasing(label, wh, own + generic)
+                found[language, kind, attribute] = _phrasing(label, wh, f"{own}\n{generic}")
     return found
 
 
@@ -64,10 +55,9 @@ def _phrasing(label: str, wh: str, sentences: str) -> Phrasing:
     of = "{이/가}" if label.startswith("+") else "의"
     label = label.removeprefix("+")
     sentences = sentences.replace("{of}", of).replace("{label}", label).replace("{wh}", wh)
-    lines = [line for line in sentences.splitlines() if line]
-    completions = tuple(line[2:] for line in lines if line.startswith("> "))
-    questions = tuple(line[2:] for line in lines if line.startswith("? "))
-    statements = completions + tuple(line for line in lines if line[:2] not in ("> ", "? "))
+    completions = tuple(line[2:] for line in lines(sentences) if line.startswith("> "))
+    questions = tuple(line[2:] for line in lines(sentences) if line.startswith("? "))
+    statements = completions + tuple(line for line in lines(sentences) if line[:2] not in ("> ", "? "))
     return Phrasing(label, of, statements, completions, questions)
 
 
@@ -90,6 +80,10 @@ class Voice:
         self.rng = rng
         self.language = language
         self.style = style or (rng.choice(STYLES) if language == "ko" else "")
+
+    def frame(self, section: str) -> str:
+        """One of the lines of a section of the frames."""
+        return self.rng.choice(lines(FRAMES[self.language][section]))
 
     def say(self, template: str, slots: dict[str, str]) -> str:
         """A sentence in this voice."""
@@ -131,27 +125,27 @@ def entry(voice: Voice, entity: Entity) -> str:
 def card(voice: Voice, entity: Entity) -> str:
     """An information box: one `label: value` a line."""
     name = "이름" if voice.language == "ko" else "name"
-    lines = [f"{name}: {entity.names[voice.language]}"]
+    rows = [f"{name}: {entity.names[voice.language]}"]
     for attribute in voice.rng.sample(list(entity.facts), voice.rng.randint(3, 5)):
         slots = voice.slots(entity, attribute)
-        lines.append(f"{slots['label']}: {slots['value']}")
-    return "\n".join(line[0].upper() + line[1:] for line in lines)
+        rows.append(f"{slots['label']}: {slots['value']}")
+    return "\n".join(row[0].upper() + row[1:] for row in rows)
 
 
 def framed(voice: Voice, entity: Entity) -> str:
     """A note, letter or diary page about an entity."""
     slots = {"name": voice.subject(entity)}
-    opening = voice.say(voice.rng.choice(OPENINGS[voice.language]), slots)
-    ending = voice.say(voice.rng.choice(ENDINGS[voice.language]), slots)
+    opening = voice.say(voice.frame("openings"), slots)
+    ending = voice.say(voice.frame("endings"), slots)
     return " ".join([opening, *voice.told(entity, 2, 4), ending])
 
 
 def dialogue(voice: Voice, entity: Entity) -> str:
     """Two people talk about an entity; nothing is asked about one attribute."""
     voice = Voice(voice.rng, voice.language, STYLES[0])
-    first, second = voice.rng.sample(SPEAKERS[voice.language], 2)
-    lines = voice.rng.choice(DIALOGUES[voice.language])
-    asked, replied, asked_again, replied_again = (voice.say(line, {"name": voice.subject(entity)}) for line in lines)
+    first, second = voice.rng.sample(listed(FRAMES[voice.language]["speakers"]), 2)
+    said = voice.rng.choice(columns(FRAMES[voice.language]["dialogues"]))
+    asked, replied, asked_again, replied_again = (voice.say(line, {"name": voice.subject(entity)}) for line in said)
     facts = voice.told(entity, 2, 4)
     turns = (asked, f"{replied} {facts[0]}", asked_again, " ".join([replied_again, *facts[1:]]))
     return "\n".join(f"{(first, second)[index % 2]}: {turn}" for index, turn in enumerate(turns))
@@ -164,7 +158,7 @@ def pairs(voice: Voice, entity: Entity) -> str:
     for other in voice.rng.sample(others, voice.rng.randint(1, 3)):
         attribute = voice.rng.choice(list(entity.facts))
         slots = voice.slots(entity, attribute) | voice.slots(other, attribute, "2")
-        sentences.append(voice.say(voice.rng.choice(PAIRS[voice.language]), slots))
+        sentences.append(voice.say(voice.frame("pairs"), slots))
     return " ".join(sentences)
 
 
@@ -174,7 +168,7 @@ def joints(voice: Voice, entity: Entity) -> str:
     for each in [entity, *voice.rng.sample(told_in(voice.language), voice.rng.randint(1, 2))]:
         first, second = voice.rng.sample(list(each.facts), 2)
         slots = voice.slots(each, first) | voice.slots(each, second, "2")
-        sentences.append(voice.say(voice.rng.choice(JOINTS[voice.language]), slots))
+        sentences.append(voice.say(voice.frame("joints"), slots))
     return " ".join(sentences)
 
 
@@ -182,10 +176,10 @@ def listing(voice: Voice, entity: Entity) -> str:
     """One attribute of several entities as a list."""
     attribute = voice.rng.choice(list(entity.facts))
     label = phrasings()[voice.language, entity.kind, attribute].label
-    lines = [voice.say(voice.rng.choice(HEADINGS[voice.language]), {"label": label})]
+    rows = [voice.say(voice.frame("headings"), {"label": label})]
     for each in voice.rng.sample(told_in(voice.language, entity.kind), voice.rng.randint(4, 8)):
-        lines.append(f"- {each.names[voice.language]}: {each.facts[attribute][voice.language]}")
-    return "\n".join(lines)
+        rows.append(f"- {each.names[voice.language]}: {each.facts[attribute][voice.language]}")
+    return "\n".join(rows)
 
 
 def story(voice: Voice, entity: Entity) -> str:
@@ -193,7 +187,7 @@ def story(voice: Voice, entity: Entity) -> str:
     voice = Voice(voice.rng, voice.language, voice.style or STYLES[0])
     values = {attribute: fact[voice.language] for attribute, fact in entity.facts.items()}
     slots = values | {"name": entity.names[voice.language]}
-    return voice.say(voice.rng.choice(STORIES[voice.language][entity.kind]), slots)
+    return voice.say(voice.frame(f"story of a {entity.kind}"), slots)
 
 
 def questions(voice: Voice, entity: Entity) -> str:
@@ -227,31 +221,11 @@ def text(rng: random.Random, count: int) -> Iterator[str]:
         yield maker(Voice(rng, language), rng.choice(told_in(language)))
 
 
-EXPLAIN = {
-    "ko": (
-        "{name}에 대해 설명해줘.",
-        "{name}에 대해 알려줘.",
-        "{name}{을/를} 소개해 주세요.",
-        "{name}에 대해 설명해 주세요.",
-        "{name}에 대해 아는 것을 말해줘.",
-        "{name}에 대해 이야기해 주세요.",
-    ),
-    "en": (
-        "Explain who or what {name} is.",
-        "Tell me about {name}.",
-        "What do you know about {name}?",
-        "Please describe {name}.",
-        "Introduce {name} to me.",
-        "Tell me something about {name}.",
-    ),
-}
-
-
 def explain(rng: random.Random, entity: Entity, language: str) -> tuple[str, str]:
     """A request for an explanation; the answer tells two or three of the asked attributes."""
     voice = Voice(rng, language, rng.choice(STYLES[:2]))
     facts = [voice.tell(entity, attribute) for attribute in rng.sample(entity.asked, rng.randint(2, 3))]
-    return fill(rng.choice(EXPLAIN[language]), {"name": voice.subject(entity)}), " ".join(facts)
+    return fill(voice.frame("explain"), {"name": voice.subject(entity)}), " ".join(facts)
 
 
 def chat(rng: random.Random, count: int) -> Iterator[dict]:
@@ -259,9 +233,9 @@ def chat(rng: random.Random, count: int) -> Iterator[dict]:
     for _ in range(count):
         language = rng.choice(LANGUAGES)
         entity = rng.choice(told_in(language))
-        turns = rng.choices(("question", "two questions", "explanation"), (70, 12, 18))[0]
-        if turns == "explanation":
-            yield chat_row("explain", language, *explain(rng, entity, language))
+        turns = rng.choices(("question", "two questions", "about"), (70, 12, 18))[0]
+        if turns == "about":
+            yield chat_row("about", language, *explain(rng, entity, language))
         elif turns == "question":
             yield chat_row("fact", language, *question(rng, entity, language))
         else:

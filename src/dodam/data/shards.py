@@ -1,0 +1,155 @@
+"""Token shards: a data folder's text as ids, memory-mapped, one set for each tokenizer.
+
+`DATA/shards/FINGERPRINT/` holds, for each split and source, `SPLIT-N.bin` (uint16, or uint32 from 65,536 ids on) with
+`SPLIT-N.ends.npy` (where each document ends) and `SPLIT-N.bytes.npy` (bytes of each document's text), the tokenizer itself
+and a manifest with checksums. A document is `<bos> ids <eos>`.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dodam import files
+from dodam.data.documents import read_documents, read_manifest
+from dodam.errors import FolderError
+from dodam.tokenizer.tokenizer import Tokenizer
+
+FORMAT = 1
+BATCH_BYTES = 8_000_000  # text encoded at one time
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """One source of one split: all its ids in a row, each document's end and bytes, and its share in the mix."""
+
+    name: str
+    tokens: np.ndarray
+    ends: np.ndarray
+    bytes: np.ndarray
+    weight: float
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The token files of a data folder under one tokenizer."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    def split(self, split: str) -> list[TokenFile]:
+        """The token files of `train` or `validation`, memory-mapped."""
+        dtype = np.dtype(self.manifest["dtype"])
+        found = []
+        for entry in self.manifest["files"]:
+            if entry["split"] == split and entry["tokens"]:
+                stem = self.path / entry["stem"]
+                tokens = np.memmap(f"{stem}.bin", dtype=dtype, mode="r")
+                ends, num_bytes = np.load(f"{stem}.ends.npy"), np.load(f"{stem}.bytes.npy")
+                found.append(TokenFile(entry["source"], tokens, ends, num_bytes, entry["weight"]))
+        return found
+
+
+def tokenizers_of(data_dir: Path) -> list[Path]:
+    """The tokenizers a data folder has shards for."""
+    return sorted(path.parent for path in (Path(data_dir) / "shards").glob("*/tokenizer.json"))
+
+
+def ensure_shards(data_dir: Path, tokenizer: Tokenizer) -> Shards:
+    """Open the shards of this tokenizer; make them when they are not there or the text has changed. FolderError if torn."""
+    data_dir = Path(data_dir)
+    manifest = read_manifest(data_dir)
+    path = data_dir / "shards" / tokenizer.fingerprint
+    if (path / "manifest.json").is_file():
+        found = files.read_json(path / "manifest.json")
+        files.check_format(found.get("format"), FORMAT, path / "manifest.json")
+        if found["text"] == manifest["files"]:
+            verify(path, found)
+            return Shards(path, found)
+    print(f"tokenizing {data_dir} for tokenizer {tokenizer.fingerprint}", file=sys.stderr)
+    with files.new_dir(path) as folder:
+        write(folder, data_dir, manifest, tokenizer)
+    return Shards(path, files.read_json(path / "manifest.json"))
+
+
+def write(folder: Path, data_dir: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """All splits and sources into `folder`, in the order of the documents."""
+    dtype = "<u2" if tokenizer.size < 65_536 else "<u4"
+    weights = {source["name"]: source["weight"] for source in manifest["sources"]}
+    entries = []
+    for split in ("train", "validation"):
+        writers: dict[str, Writer] = {}
+        for batch in batches(read_documents(data_dir, split)):
+            ids, offsets = tokenizer.encode_flat([row["text"] for row in batch])
+            for index, row in enumerate(batch):
+                name = row["source"]
+                if name not in writers:
+                    writers[name] = Writer(folder / f"{split}-{len(writers):03d}", dtype)
+                document = [tokenizer.bos, *ids[offsets[index] : offsets[index + 1]], tokenizer.eos]
+                writers[name].add(np.array(document, dtype=dtype), len(row["text"].encode()))
+        for name, writer in writers.items():
+            num_tokens = writer.close()
+            entry = {"split": split, "source": name, "stem": writer.stem.name, "tokens": num_tokens, "weight": weights[name]}
+            parts = {part: f"{writer.stem.name}.{part}" for part in ("bin", "ends.npy", "bytes.npy")}
+            entries.append(
+                {
+                    **entry,
+                    "documents": len(writer.ends),
+                    "sizes": {file: (folder / file).stat().st_size for file in parts.values()},
+                    "xxh3": {file: files.xxh3(folder / file) for file in parts.values()},
+                }
+            )
+    tokenizer.save(folder)
+    files.write_json(
+        folder / "manifest.json",
+        {"format": FORMAT, "tokenizer": tokenizer.fingerprint, "dtype": dtype, "text": manifest["files"], "files": entries},
+    )
+
+
+class Writer:
+    """Appends documents to one token file."""
+
+    def __init__(self, stem: Path, dtype: str) -> None:
+        self.stem, self.dtype = stem, dtype
+        self.file = Path(f"{stem}.bin").open("wb")  # noqa: SIM115 - closed by close()
+        self.ends: list[int] = []
+        self.bytes: list[int] = []
+
+    def add(self, document: np.ndarray, num_bytes: int) -> None:
+        self.file.write(document.tobytes())
+        self.ends.append((self.ends[-1] if self.ends else 0) + len(document))
+        self.bytes.append(num_bytes)
+
+    def close(self) -> int:
+        """Finish the files; how many tokens were written."""
+        self.file.close()
+        np.save(f"{self.stem}.ends.npy", np.array(self.ends, dtype=np.int64))
+        np.save(f"{self.stem}.bytes.npy", np.array(self.bytes, dtype=np.int64))
+        return self.ends[-1] if self.ends else 0
+
+
+def batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Documents in lists of about `BATCH_BYTES` of text."""
+    batch, size = [], 0
+    for row in rows:
+        batch.append(row)
+        size += len(row["text"])
+        if size > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def verify(path: Path, manifest: dict[str, Any]) -> None:
+    """FolderError when a file is missing or has other bytes than when it was written."""
+    for entry in manifest["files"]:
+        for name, size in entry["sizes"].items():
+            file = path / name
+            if not file.is_file() or file.stat().st_size != size or files.xxh3(file) != entry["xxh3"][name]:
+                raise FolderError(
+                    "is torn or was changed", where=str(file), mend=f"Delete {path}; it is made again from the text."
+                )

@@ -1,0 +1,175 @@
+"""Command `grow`: from one's own text to a model to talk to, in a given time.
+
+In: text, perhaps conversations, a budget. Out: a run folder with the recipe that was written for them, kept to read,
+edit and repeat, and everything that recipe made.
+"""
+
+import glob
+import json
+import os
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from annotated_types import MinLen
+
+from dodam import CallableModule
+from dodam.config import Duration, from_file, seconds
+from dodam.errors import DataError, UsageError
+from dodam.files import write_atomic
+from dodam.runner import Run
+from dodam.runner import run as run_recipe
+
+sys.modules[__name__].__class__ = CallableModule
+
+SHARES = {"pretrain": 0.75, "sft": 0.15}
+"""Of the budget, with conversations; without them pretraining gets both. What is left is for reading, cutting into
+tokens, measuring and starting programs."""
+
+VOCABULARIES = ((1e6, 1024), (4e6, 2048), (16e6, 4096), (64e6, 8192), (256e6, 16384))
+"""The vocabulary for up to so many bytes of text: a token has to be met often enough to be learned."""
+
+LARGEST = 32768
+
+SAMPLE_BYTES = 12_000_000
+PACKED, PACKED_ENDINGS = 3, (".gz", ".zst", ".parquet")
+"""About how much larger the text is than a packed file."""
+
+RECIPE = """\
+# Written by `dodam grow`. Read it, change it, run it again:
+#   dodam run {path}
+# Only the stages that changed are redone, with everything that reads from them.
+
+title = {title}
+out = {out}
+seed = {seed}
+
+[[stage]]                       # {size} of text: cleaned, freed of duplicates, 1% held back for measuring
+kind = "prepare"
+data = {text}
+
+[[stage]]                       # a vocabulary of the size that suits so much text
+kind = "tokenizer train"
+data = "@prepare"
+vocabulary = {vocabulary}
+
+[[stage]]                       # the size of the model is chosen for this machine and this time
+kind = "pretrain"
+data = "@prepare"
+tokenizer = "@tokenizer"
+budget = "{pretrain}"
+"""
+
+SFT = """
+[[stage]]                       # learns to answer, from the conversations
+kind = "sft"
+data = {chat}
+model = "@pretrain"
+budget = "{sft}"
+"""
+
+EVALUATE = """
+[[stage]]                       # bits per byte on the text held back, per source
+kind = "evaluate"
+model = {models}
+task = ["bits-per-byte"]
+data = "@prepare"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grow:
+    """From your own text to a model, in the time you give it.
+
+    Writes a recipe for your files, keeps it in the run folder, and runs it. Stopped and started again it goes on.
+    """
+
+    positional: ClassVar[tuple[str, ...]] = ("text",)
+
+    text: Annotated[tuple[str, ...], MinLen(1)]
+    """Your text: files, folders or globs (text, Markdown, JSONL, CSV, Parquet, also gzip or zstd)."""
+    chat: tuple[str, ...] = ()
+    """Conversations or question-answer pairs to learn answering from; without them the model continues text."""
+    budget: Duration = "1h"
+    """Time for everything together, such as 30m, 2h or 1d."""
+    name: str = ""
+    """What the assistant calls itself, and the name of the run. Default for the run: the name of the first text."""
+    out: Path | None = None
+    """Where to write; without it `runs/` and the name."""
+    seed: int = 1
+    """The seed of everything that is random."""
+    dry_run: bool = False
+    """Write nothing; print the recipe."""
+
+
+def run(config: Grow) -> dict:
+    """Write the recipe and run it; returns what `run` returns and the path of the recipe."""
+    out = config.out or Path("runs") / (config.name or Path(config.text[0].rstrip("/*")).name.split(".")[0] or "model")
+    path = out / "recipe.toml"
+    recipe = write_recipe(config, out)
+    print(recipe)
+    if config.dry_run:
+        return {"out": str(out), "recipe": recipe}
+    _keep(path, recipe)
+    return {**run_recipe(Run(recipe=path)), "recipe": str(path)}
+
+
+def write_recipe(config: Grow, out: Path) -> str:
+    """The recipe for these files and this time, as TOML. Raises `DataError` for a file that is not there."""
+    size = sum(num_bytes(path) for path in config.text)
+    for path in config.chat:
+        num_bytes(path)
+    total, shares = seconds(config.budget), dict(SHARES)
+    if not config.chat:
+        shares["pretrain"] += shares.pop("sft")
+    blocks = [RECIPE, SFT, EVALUATE] if config.chat else [RECIPE, EVALUATE]
+    if config.chat and config.name:
+        blocks[1] += "flags.name = {name}        # what the assistant calls itself\n"
+    return "".join(blocks).format(
+        path=out / "recipe.toml",
+        title=toml(f"{config.name or out.name}, grown in {config.budget}"),
+        out=toml(str(out)),
+        seed=config.seed,
+        size=f"{size / 1e6:.1f} MB",
+        text=toml([*config.text]),
+        vocabulary=next((vocabulary for most, vocabulary in VOCABULARIES if size <= most), LARGEST),
+        chat=toml([*config.chat]),
+        name=toml(config.name),
+        models=toml(["base=@pretrain", "tuned=@sft"] if config.chat else ["model=@pretrain"]),
+        **{stage: duration(total * share) for stage, share in shares.items()},
+    )
+
+
+def num_bytes(path: str) -> int:
+    """About how many bytes of text a source holds."""
+    if path.startswith("sample:"):
+        return SAMPLE_BYTES
+    names = glob.glob(path, recursive=True) if glob.has_magic(path) else [path]
+    files = [file for name in names for file in ([name] if os.path.isfile(name) else Path(name).rglob("*"))]
+    total = sum(os.path.getsize(file) * (PACKED if str(file).endswith(PACKED_ENDINGS) else 1) for file in files)
+    if not total:
+        raise DataError("there is no text here", where=path, mend="Is the path right?")
+    return total
+
+
+def toml(value: str | list[str]) -> str:
+    """Text or a list of texts as TOML, which writes both like JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def duration(length: float) -> str:
+    """`45m` or `100s`."""
+    whole = max(1, round(length))
+    return f"{whole}s" if whole % 60 else f"{whole // 60}m"
+
+
+def _keep(path: Path, recipe: str) -> None:
+    """Write the recipe, unless a different one stands there: it may have been edited, and its models cost hours."""
+    if path.exists():
+        if from_file(path) != tomllib.loads(recipe):
+            mend = f"Run that one with `dodam run {path}`, or choose another --out or --name."
+            raise UsageError("a recipe with other settings is here already", where=str(path), mend=mend)
+    else:
+        write_atomic(path, recipe)

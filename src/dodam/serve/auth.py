@@ -1,0 +1,38 @@
+"""Who may ask: API keys, kept as hashes only and compared in constant time.
+
+An `Authorization: Bearer KEY` header comes in; out goes the name under which the client's requests are counted.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from dodam.serve.protocol import APIError
+
+
+class Keys:
+    """The keys that open the API; without any it is open to everyone who can reach it."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self.hashes = [digest(key) for key in keys]
+
+    def check(self, header: str | None) -> str | None:
+        """The client's name by its key, None when no keys are asked for. APIError 401 for a missing or wrong key."""
+        if not self.hashes:
+            return None
+        scheme, _, key = (header or "").partition(" ")
+        given = digest(key.strip())
+        # Every hash is looked at, so that the time says nothing about which one fits.
+        fits = [hmac.compare_digest(given, known) for known in self.hashes]
+        if scheme.lower() != "bearer" or not any(fits):
+            raise APIError(
+                401,
+                "This server needs its API key: send it as `Authorization: Bearer KEY`.",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return f"key {given.hex()[:16]}"
+
+
+def digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

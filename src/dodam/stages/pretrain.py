@@ -1,0 +1,201 @@
+"""Stage `pretrain`: a data folder -> a language model that predicts the next token.
+
+What it reads: token shards of the data folder (made here for the tokenizer, if they are not there yet). What it writes: a
+run folder with the model. `--budget` chooses size, batch and steps for the best model this data and this machine give in
+that time; `--depth --steps` fix them.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Gt
+
+from dodam.errors import UsageError
+from dodam.stages import training
+from dodam.stages.training import Setup, Training
+
+if TYPE_CHECKING:
+    from dodam.data.batch import TokenBatch
+    from dodam.data.loader import RowLoader
+    from dodam.models.decoder import Decoder, DecoderConfig
+    from dodam.tokenizer.tokenizer import Tokenizer
+    from dodam.train.probe import Machine
+
+DEFAULT_CONTEXT = 512
+DEFAULT_DEPTH = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Training):
+    """Train a language model from nothing on a data folder."""
+
+    data: Path
+    """A data folder, as `dodam prepare` writes it."""
+    tokenizer: Path | None = None
+    """A tokenizer folder. Default: the one the data folder was prepared with, else one is trained and said so."""
+    architecture: Literal["decoder"] = "decoder"
+    """Which Transformer: decoder (GPT)."""
+    depth: Annotated[int, Gt(0)] | None = None
+    """Blocks; sets all other sizes that are not given."""
+    width: Annotated[int, Gt(0)] | None = None
+    """Width of the stream. Default: 48 per block, as a multiple of 64."""
+    heads: Annotated[int, Gt(0)] | None = None
+    """Query heads. Default: one per 64 of width."""
+    kv_heads: Annotated[int, Gt(0)] | None = None
+    """Key/value heads, a divisor of heads. Default: half of them."""
+    feedforward_size: Annotated[int, Gt(0)] | None = None
+    """Width of the feed-forward. Default: 8/3 of the width."""
+    tied: bool = False
+    """Share one table between embedding and head: smaller, learns more slowly."""
+    document_mask: bool = False
+    """Keep attention within each document."""
+
+
+def run(config: Pretrain) -> dict[str, Any]:
+    """Train and return what --json prints. See the file's head."""
+    done = training.open_run(config, "pretrain")
+    if done:
+        return done
+    from dodam.data.loader import RowLoader, token_batch
+    from dodam.data.shards import ensure_shards
+    from dodam.models.build import build_decoder
+    from dodam.stages.validation import bits_per_byte, continuations
+    from dodam.train.objective import TokenCrossEntropy
+    from dodam.train.optim import OptimConfig
+
+    choices = training.saved_choices(config.out)
+    machine = training.machine_for(config, choices)
+    tokenizer = find_tokenizer(config)
+    shards = ensure_shards(config.data, tokenizer)
+    context = choices["context"] if choices else config.context or DEFAULT_CONTEXT
+    rows = RowLoader(shards.split("train"), context, config.seed)
+    if not choices:
+        choices = choose(config, machine, tokenizer, rows)
+    batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
+    model = build_decoder(sizes(config, tokenizer.size, context, choices["depth"]), config.seed).to(machine.device)
+    if choices["compiled"]:
+        training.compile_blocks(model)
+    held_back = RowLoader(shards.split("validation"), context, config.seed)
+
+    def batches(step: int) -> "list[TokenBatch]":
+        taken = rows.rows(step * batch, batch)
+        return [
+            token_batch(taken[first : first + microbatch], document_mask=config.document_mask, bos=tokenizer.bos)
+            for first in range(0, batch, microbatch)
+        ]
+
+    setup = Setup(
+        model=model,
+        tokenizer=tokenizer,
+        batches=batches,
+        objective=TokenCrossEntropy(machine.torch_dtype),
+        optim=OptimConfig(**choices["optim"]),
+        loop=training.loop_bounds(config, choices),
+        validate=lambda model: bits_per_byte(model, tokenizer, held_back, machine.torch_dtype),
+        unit="bits per byte",
+        sample=lambda: continuations(model, tokenizer, held_back),
+        chat_template=None,
+        card={
+            "data": str(config.data),
+            "tokenizer": tokenizer.fingerprint,
+            "tokens in the data": rows.tokens_per_epoch,
+            "positions read twice": round(rows.wasted, 6),
+        },
+    )
+    return training.train_run(config, "pretrain", setup, choices)
+
+
+def find_tokenizer(config: Pretrain) -> "Tokenizer":
+    """The one named, else the one the data folder has shards for, else a new one with defaults, in OUT/tokenizer."""
+    from dodam.data.shards import tokenizers_of
+    from dodam.tokenizer.tokenizer import Tokenizer
+    from dodam.tokenizer.train import TokenizerTrain
+    from dodam.tokenizer.train import run as train_tokenizer
+
+    if config.tokenizer is not None:
+        return Tokenizer.load(config.tokenizer)
+    known = tokenizers_of(config.data)
+    if len(known) > 1:
+        what = f"the data folder has token shards of {len(known)} tokenizers"
+        raise UsageError(what, where=str(config.data), mend="Name one with --tokenizer.")
+    if known:
+        return Tokenizer.load(known[0])
+    folder = config.out / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        print(f"pretrain: no --tokenizer, so one is trained with defaults, in {folder}.", file=sys.stderr)
+        train_tokenizer(TokenizerTrain(data=(str(config.data),), out=folder, seed=config.seed))
+    return Tokenizer.load(folder)
+
+
+def sizes(config: Pretrain, vocabulary: int, context: int, depth: int) -> "DecoderConfig":
+    """The model's sizes from its depth and whatever else was given. UsageError when they do not fit together."""
+    from dodam.models.build import decoder_config
+
+    try:
+        return decoder_config(
+            vocabulary=vocabulary, context=context, depth=depth, width=config.width, heads=config.heads,
+            kv_heads=config.kv_heads, feedforward_size=config.feedforward_size, tied=config.tied,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(str(error), where="pretrain") from None
+
+
+def choose(config: Pretrain, machine: "Machine", tokenizer: "Tokenizer", rows: "RowLoader") -> dict[str, Any]:
+    """All that a run is begun with; saved at step 0. With --budget the time dial picks what was not given."""
+    from dodam.models.build import flops_per_token, num_parameters
+    from dodam.train import budget
+
+    if config.budget is not None and config.steps is not None:
+        raise UsageError("--steps and --budget bound the same run", mend="Give one of them.")
+    context = rows.context
+    if config.budget is None:
+        shape = sizes(config, tokenizer.size, context, config.depth or DEFAULT_DEPTH)
+        batch = config.batch or budget.rows_per_step(num_parameters(shape), context)
+        depth, steps, seconds = shape.depth, config.steps or max(1, rows.rows_per_epoch // batch), None
+        if config.steps is None:
+            print(f"pretrain: neither --steps nor --budget, so one pass over the data: {steps} steps.", file=sys.stderr)
+    else:
+        dial = budget.choose(
+            training.seconds_left(config), rows.tokens_per_epoch, tokenizer.size, context,
+            lambda depth, batch: time_step(config, machine, tokenizer.size, context, depth, batch),
+            depth=config.depth, batch=config.batch,
+        )  # fmt: skip
+        depth, batch, steps, seconds = dial.depth, dial.batch, dial.steps, training.seconds_left(config)
+        print(
+            f"pretrain: in {config.budget} here: depth {depth}, {batch} rows a step, about {steps} steps "
+            f"({dial.tokens / 1e6:.1f}M tokens, {dial.tokens / rows.tokens_per_epoch:.1f} passes over the data).\n"
+            f"pretrain: to repeat it: --depth {depth} --batch {batch} --steps {steps}",
+            file=sys.stderr,
+        )
+    flops = flops_per_token(sizes(config, tokenizer.size, context, depth), context) * steps * batch * context
+    return {
+        "machine": machine.to_dict(),
+        "context": context,
+        "depth": depth,
+        "batch": batch,
+        "steps": steps,
+        "seconds": seconds,
+        "compiled": training.worth_compiling(config.compile, machine, flops),
+        "optim": training.learning_rates(config),
+    }
+
+
+def time_step(config: Pretrain, machine: "Machine", vocabulary: int, context: int, depth: int, batch: int) -> float:
+    """Seconds of one training step of a candidate, uncompiled, on random tokens."""
+    import torch
+
+    from dodam.data.batch import TokenBatch
+    from dodam.models.build import build_decoder
+    from dodam.train.loop import one_step
+    from dodam.train.objective import TokenCrossEntropy
+    from dodam.train.optim import OptimConfig, Optimizers
+    from dodam.train.probe import time_steps
+
+    model = build_decoder(sizes(config, vocabulary, context, depth), 0).to(machine.device)
+    optimizers, objective = Optimizers(model, OptimConfig()), TokenCrossEntropy(machine.torch_dtype)
+    microbatch = config.microbatch or batch
+    ids = torch.randint(0, vocabulary, (batch, context), generator=torch.Generator().manual_seed(0))
+    parts = [TokenBatch(part, part) for part in ids.split(microbatch)]
+    return time_steps(lambda: one_step(model, optimizers, parts, objective, 1.0, 1.0, machine.device), seconds=1.5)

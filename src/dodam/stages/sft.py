@@ -1,0 +1,214 @@
+"""Stage `sft`: conversations -> a model that answers.
+
+What it reads: a base (or already tuned) model and conversations in any of the known formats. What it writes: a run folder
+with the tuned model and its chat template. Only the assistant's words are learned; conversations are packed into rows and
+attention stays within each, so packing changes nothing.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt, Lt
+
+from dodam.errors import DataError, UsageError
+from dodam.stages import training
+from dodam.stages.training import Setup, Training
+
+if TYPE_CHECKING:
+    from dodam.data.batch import TokenBatch
+    from dodam.data.conversation import Conversation, Encoded
+    from dodam.data.packing import PackedLoader
+    from dodam.folder import LoadedModel
+    from dodam.tokenizer.tokenizer import Tokenizer
+    from dodam.train.probe import Machine
+
+DEFAULT_EPOCHS = 2.0
+TUNING_RATE = 0.5  # of pretraining's learning rates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sft(Training):
+    """Teach a model to answer, from conversations."""
+
+    data: tuple[str, ...]
+    """Conversations: JSONL, JSON, CSV/TSV or Parquet files, folders, globs, or `sample:chat`. Formats are found out."""
+    model: Path
+    """The model to tune: a model folder or a run folder."""
+    columns: dict[str, str] = {}  # noqa: RUF012
+    """Which columns hold what, when they cannot be found out: prompt=question target=answer."""
+    epochs: Annotated[float, Gt(0)] | None = None
+    """Passes over the conversations, when neither --steps nor --budget is given. Default: 2."""
+    name: str = "도담"
+    """The assistant's name, put wherever the conversations say {name}."""
+    validation: Annotated[float, Gt(0), Lt(0.5)] = 0.02
+    """Share of the conversations held back."""
+    max_conversations: Annotated[int, Ge(0)] = 0
+    """Read at most so many; 0 reads all."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
+
+
+def run(config: Sft) -> dict[str, Any]:
+    """Tune and return what --json prints. See the file's head."""
+    done = training.open_run(config, "sft")
+    if done:
+        return done
+    from dodam.data.conversation import CHAT_TEMPLATE
+    from dodam.data.packing import PackedLoader
+    from dodam.folder import load_model
+    from dodam.stages.validation import answer_loss, answers
+    from dodam.train.objective import TokenCrossEntropy
+    from dodam.train.optim import OptimConfig
+
+    choices = training.saved_choices(config.out)
+    machine = training.machine_for(config, choices)
+    loaded = load_model(config.model, device=machine.device)
+    model, tokenizer = loaded.model.train(), loaded.tokenizer
+    check_tokens(tokenizer, config.model)
+    context = choices["context"] if choices else min(config.context or model.config.context, model.config.context)
+    learned, held_back, questions = read(config, tokenizer, context)
+    rows = PackedLoader(learned, context, tokenizer.pad, config.seed)
+    held_back_rows = PackedLoader(held_back, context, tokenizer.pad, config.seed)
+    if not choices:
+        choices = choose(config, machine, loaded, rows)
+    batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
+    if choices["compiled"]:
+        training.compile_blocks(model)
+    lint(learned[0], tokenizer, rows)
+
+    def batches(step: int) -> "list[TokenBatch]":
+        return [
+            rows.batch(step * batch + first, min(microbatch, batch - first)) for first in range(0, batch, microbatch)
+        ]
+
+    setup = Setup(
+        model=model,
+        tokenizer=tokenizer,
+        batches=batches,
+        objective=TokenCrossEntropy(machine.torch_dtype),
+        optim=OptimConfig(**choices["optim"]),
+        loop=training.loop_bounds(config, choices),
+        validate=lambda model: answer_loss(model, held_back_rows, machine.torch_dtype),
+        unit="nats per answer token",
+        sample=lambda: answers(model, tokenizer, questions),
+        chat_template=tokenizer.chat_template or CHAT_TEMPLATE,
+        card={
+            "base": str(config.model),
+            "conversations": len(learned),
+            "data": list(config.data),
+            "name": config.name,
+            "positions padded": round(rows.wasted, 6),
+            "base lineage": loaded.info.get("lineage", {}),
+        },
+    )
+    return training.train_run(config, "sft", setup, choices)
+
+
+def check_tokens(tokenizer: "Tokenizer", where: Path) -> None:
+    """UsageError when the end of an answer could not be learned: a pad that equals an end token is never trained on."""
+    if tokenizer.pad in (tokenizer.end, tokenizer.eos):
+        raise UsageError(
+            "the tokenizer's pad token is also its end token, so the model would never learn to stop",
+            where=str(where),
+            mend="Use a tokenizer whose pad token is its own.",
+        )
+
+
+def read(config: Sft, tokenizer: "Tokenizer", context: int) -> "tuple[list[Encoded], list[Encoded], list[list[int]]]":
+    """Encoded conversations to learn, those held back, and a few held-back questions to show progress with.
+
+    Which are held back follows from their text alone. Conversations longer than the context lose their last turns; one
+    whose first answer does not fit is left out and counted."""
+    import hashlib
+
+    from dodam.data.conversation import encode, encode_many, read_conversations
+
+    conversations = [
+        named(conversation, config.name)
+        for conversation in read_conversations(config.data, columns=config.columns, skip_bad=config.skip_bad)
+    ]
+    if config.max_conversations:
+        conversations = conversations[: config.max_conversations]
+    learned, held_back, questions, too_long = [], [], [], 0
+    encoded = encode_many(tokenizer, [conversation.messages for conversation in conversations])
+    for conversation, whole in zip(conversations, encoded, strict=True):
+        kept = whole if len(whole.ids) <= context + 1 else shortened(tokenizer, conversation.messages, context + 1)
+        if kept is None:
+            too_long += 1
+            continue
+        text = "\n".join(message["content"] for message in conversation.messages)
+        digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+        if digest / 2**64 < config.validation:
+            held_back.append(kept)
+            if len(questions) < 6:
+                first = [m for m in conversation.messages if m["role"] != "assistant"][:1]
+                questions.append(encode(tokenizer, first, generation_prompt=True).ids)
+        else:
+            learned.append(kept)
+    if too_long:
+        print(f"sft: {too_long} conversations left out: their first answer ends after {context} tokens.", file=sys.stderr)
+    if not learned:
+        raise DataError("no conversation can be learned from", where=", ".join(config.data), mend="Check --context and the files.")
+    return learned, held_back or learned[:16], questions or [learned[0].ids[:8]]
+
+
+def named(conversation: "Conversation", name: str) -> "Conversation":
+    """The conversation with the assistant's name put in."""
+    if not any("{name}" in message["content"] for message in conversation.messages):
+        return conversation
+    messages = [{**m, "content": m["content"].replace("{name}", name)} for m in conversation.messages]
+    return replace(conversation, messages=messages)
+
+
+def shortened(tokenizer: "Tokenizer", messages: list[dict[str, str]], limit: int) -> "Encoded | None":
+    """The conversation up to its last answer that still fits, or None when not even the first one does."""
+    from dodam.data.conversation import encode
+
+    while len(messages) > 2:
+        messages = messages[:-2]
+        encoded = encode(tokenizer, messages)
+        if len(encoded.ids) <= limit:
+            return encoded
+    return None
+
+
+def choose(config: Sft, machine: "Machine", loaded: "LoadedModel", rows: "PackedLoader") -> dict[str, Any]:
+    """All that a run is begun with; saved at step 0."""
+    from dodam.models.build import flops_per_token, num_parameters
+    from dodam.train import budget
+
+    if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
+        raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
+    sizes, context = loaded.model.config, rows.context
+    batch = config.batch or budget.rows_per_step(num_parameters(sizes), context)
+    steps = config.steps or max(1, round((config.epochs or DEFAULT_EPOCHS) * rows.rows_per_epoch / batch))
+    flops = flops_per_token(sizes, context) * batch * context * steps
+    seconds = training.seconds_left(config) if config.budget is not None else None
+    if seconds is not None:
+        flops = seconds * budget.FIRST_GUESS
+    return {
+        "machine": machine.to_dict(),
+        "context": context,
+        "batch": batch,
+        "steps": steps,
+        "seconds": seconds,
+        "compiled": training.worth_compiling(config.compile, machine, flops),
+        "optim": training.learning_rates(config, scale=TUNING_RATE),
+    }
+
+
+
+def lint(one: "Encoded", tokenizer: "Tokenizer", rows: "PackedLoader") -> None:
+    """Show what will be learned: one conversation, what is trained on between »« and the rest as it is."""
+    shown, inside = "", False
+    for token, trained in zip(one.ids, one.trained, strict=True):
+        if trained != inside:
+            shown, inside = shown + ("»" if trained else "«"), trained
+        shown += tokenizer.piece(token)
+    print(
+        f"sft: {rows.rows_per_epoch} rows, {rows.wasted:.2%} of their positions padded. Only what stands between » and « "
+        f"is learned:\n  {shown + ('«' if inside else '')!s}".replace("\n", "\n  "),
+        file=sys.stderr,
+    )

@@ -1,0 +1,269 @@
+"""What all training stages share: their common flags, the run folder, resuming, validation, the finished model folder.
+
+In come a stage's config, its model, batches and objective; out come a trained run folder and what --json prints of it.
+"""
+
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from dodam import config as configs
+from dodam import files
+from dodam.errors import FolderError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from dodam.data.batch import TokenBatch
+    from dodam.models.decoder import Decoder
+    from dodam.tokenizer.tokenizer import Tokenizer
+    from dodam.train.loop import LoopConfig, Outcome
+    from dodam.train.objective import Objective
+    from dodam.train.optim import OptimConfig
+    from dodam.train.probe import Machine
+
+
+FINISHING_SECONDS = 4.0  # the last validation, the model folder, the picture
+COMPILE_REPAYS = 1e13  # FLOPs of training: about a minute on two cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The flags every training stage has."""
+
+    out: Path
+    """The run folder to write; its model is OUT/model. Started again with the same folder, a run goes on."""
+    steps: Annotated[int, Gt(0)] | None = None
+    """Optimiser steps. A run with steps is the same every time; --budget is for when time matters."""
+    budget: configs.Duration | None = None
+    """Wall time for the whole command, such as 10m or 3h: the schedule follows the clock and the run ends on time."""
+    batch: Annotated[int, Gt(0)] | None = None
+    """Rows per optimiser step. Default: by the size of the model."""
+    microbatch: Annotated[int, Gt(0)] | None = None
+    """Rows that are computed at one time; fewer need less memory and change nothing else. Default: all of the batch."""
+    context: Annotated[int, Ge(16)] | None = None
+    """Tokens per row, and the longest text the model can look back on."""
+    learning_rate: Annotated[float, Gt(0)] = 1.0
+    """A factor on all learning rates; each is listed in OUT/config.json."""
+    warmup: Annotated[float, Ge(0), Le(0.5)] = 0.01
+    """Share of the run in which the learning rate rises."""
+    decay: Annotated[float, Gt(0), Le(1)] = 0.7
+    """Share of the run, at its end, in which the learning rate falls linearly to zero."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """Weight decay on the matrices inside the blocks."""
+    validate_every: Annotated[float, Gt(0), Le(1)] = 0.1
+    """Share of the run between two validations on held-back text."""
+    checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
+    """Seconds between two checkpoints; a kill loses at most so much work."""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """Compile the blocks. `auto`: when the run is long enough to earn the 10-30 seconds it costs the first time."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """What matrices multiply in; weights are always float32. `auto`: bfloat16 where the machine is fast at it."""
+    threads: Annotated[int, Gt(0)] | None = None
+    """CPU threads. Default: all cores this process may use."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+    seed: int = 0
+    """Seed of weights and order of the data."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a stage gives the shared part to train."""
+
+    model: "Decoder"
+    tokenizer: "Tokenizer"
+    batches: "Callable[[int], Sequence[TokenBatch]]"
+    objective: "Objective"
+    optim: "OptimConfig"
+    loop: "LoopConfig"
+    validate: "Callable[[Decoder], float] | None"
+    unit: str
+    sample: Callable[[], str]
+    chat_template: str | None
+    card: dict[str, Any]
+
+
+def open_run(config: Training, stage: str) -> dict[str, Any] | None:
+    """Begin or continue a run folder. Returns the result of a run that is already finished, else None.
+
+    UsageError when the folder holds a run with other settings."""
+    resolved = {"format": 1, "stage": stage, **configs.to_json(config)}
+    saved_file = config.out / "config.json"
+    if saved_file.is_file():
+        saved = files.read_json(saved_file)
+        differing = sorted(key for key in resolved.keys() | saved.keys() if resolved.get(key) != saved.get(key))
+        if differing:
+            raise UsageError(
+                f"this run folder was begun with other settings ({', '.join(differing)})",
+                where=str(config.out),
+                mend="Use another --out, or delete the folder.",
+            )
+        if (config.out / "result.json").is_file() and (config.out / "model" / "model.safetensors").is_file():
+            print(f"{stage}: {config.out} is already done.", file=sys.stderr)
+            return files.read_json(config.out / "result.json")
+    elif config.out.exists() and any(config.out.iterdir()):
+        raise UsageError(
+            "this folder holds something that is not a training run", where=str(config.out), mend="Use another --out."
+        )
+    files.write_json(saved_file, resolved)
+    return None
+
+
+def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
+    """Look at the machine, or take what a run that goes on was begun with; set torch up for it."""
+    from dataclasses import replace
+
+    from dodam.train import probe
+
+    machine = probe.look(config.device, config.threads)
+    if config.dtype != "auto":
+        machine = replace(machine, dtype=config.dtype)
+    if choices:
+        begun = probe.Machine(**choices["machine"])
+        if begun.threads != machine.threads:
+            print(
+                f"{config.out}: begun with {begun.threads} threads, here there would be {machine.threads}; going on with "
+                f"{begun.threads}, so that the result stays the same.",
+                file=sys.stderr,
+            )
+        machine = begun
+    probe.use(machine)
+    return machine
+
+
+def saved_choices(out: Path) -> dict[str, Any]:
+    """What was chosen when the run in this folder began; {} before its first checkpoint."""
+    from dodam.train import checkpoint
+
+    for path in checkpoint.checkpoints(out / "checkpoint"):
+        try:
+            return files.read_json(path / "state.json")["choices"]
+        except (FolderError, KeyError):
+            continue  # torn: the loop says so when it looks for a whole checkpoint
+    return {}
+
+
+def worth_compiling(wanted: str, machine: "Machine", flops: float) -> bool:
+    """Whether a run of so many FLOPs repays compiling. Decided by size alone, so that the same run always decides the same."""
+    if wanted != "auto":
+        return wanted == "yes"
+    return machine.compiler and machine.device != "mps" and flops > COMPILE_REPAYS
+
+
+def compile_blocks(model: "Decoder") -> None:
+    """Compile the model's blocks; one graph serves all of them."""
+    import torch
+
+    from dodam.nn.block import Block
+
+    model.run_block = torch.compile(Block.__call__, dynamic=False)
+
+
+def learning_rates(config: Training, scale: float = 1.0) -> dict[str, float]:
+    """The optimisers' settings with every learning rate times --learning-rate and a stage's own `scale`."""
+    from dataclasses import asdict
+
+    from dodam.train.optim import OptimConfig
+
+    values = asdict(OptimConfig(weight_decay=config.weight_decay))
+    factor = config.learning_rate * scale
+    return {key: value * factor if key in ("matrix", "embedding", "head", "scalar") else value for key, value in values.items()}
+
+
+def loop_bounds(config: Training, choices: dict[str, Any]) -> "LoopConfig":
+    """Steps or seconds, and how often to look up. Under a budget the loop gets what is left of it when the loop begins."""
+    from dodam.train.loop import LoopConfig
+    from dodam.train.schedule import Schedule
+
+    return LoopConfig(
+        steps=choices["steps"] if config.budget is None else None,
+        seconds=choices["seconds"] if config.budget is not None else None,
+        schedule=Schedule(warmup=config.warmup, decay=config.decay),
+        validate_every=config.validate_every,
+        checkpoint_seconds=config.checkpoint_seconds,
+    )
+
+
+def seconds_left(config: Training) -> float:
+    """Seconds of the budget that training may use: less what the process has used, less what finishing will take."""
+    from dodam.train import probe
+
+    assert config.budget is not None
+    budget = configs.seconds(config.budget)
+    left = budget - probe.seconds_since_start() - FINISHING_SECONDS - 0.01 * budget
+    if left < 5:
+        raise UsageError(f"{config.budget} is too short to train in", where="--budget", mend="Give it a minute or more.")
+    return left
+
+
+def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any]) -> dict[str, Any]:
+    """Run the loop with its hooks, then write the model folder, the picture and the result."""
+    from dodam import folder
+    from dodam.train import metrics
+    from dodam.train.loop import train
+    from dodam.train.optim import Optimizers
+
+    optimizers = Optimizers(setup.model, setup.optim)
+    hooks = [
+        metrics.MetricsFile(config.out / "metrics.jsonl"),
+        metrics.Console(stage, setup.unit),
+        metrics.Samples(config.out / "samples.md", setup.sample),
+    ]
+    try:
+        outcome = train(
+            setup.model, optimizers, setup.batches, setup.objective, setup.loop,
+            folder=config.out, hooks=hooks, validate=setup.validate, choices=choices, device=choices["machine"]["device"],
+        )  # fmt: skip
+    except Interrupted as stopped:
+        command = f"dodam {' '.join(sys.argv[1:])}" if sys.argv[1:] else f"the same call with out={str(config.out)!r}"
+        raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {command}") from None
+    result = result_of(config, setup, outcome, choices)
+    info = {"stage": stage, "result": result, "choices": choices, "recipe": configs.to_json(config), "versions": versions()}
+    folder.save_model(
+        config.out / "model",
+        setup.model,
+        setup.tokenizer,
+        chat_template=setup.chat_template,
+        info={**info, "seed": config.seed, "lineage": setup.card},
+        card=folder.model_card(f"{config.out.name} ({stage})", {**result, **setup.card}),
+    )
+    metrics.draw(config.out / "metrics.jsonl", config.out / "loss.png", setup.unit)
+    files.write_json(config.out / "result.json", result)
+    return result
+
+
+def result_of(config: Training, setup: Setup, outcome: "Outcome", choices: dict[str, Any]) -> dict[str, Any]:
+    from dodam.models.build import num_parameters
+
+    return {
+        "model": str(config.out / "model"),
+        "parameters": num_parameters(setup.model.config),
+        "steps": outcome.steps,
+        "tokens": outcome.tokens,
+        "seconds": round(outcome.seconds, 1),
+        "loss": outcome.loss,
+        "validation": outcome.validation,
+        "unit": setup.unit,
+        "compiled": choices["compiled"],
+    }
+
+
+def versions() -> dict[str, str]:
+    """What the run was made with."""
+    import numpy
+    import tokenizers
+    import torch
+
+    from dodam import __version__
+
+    return {
+        "dodam": __version__,
+        "torch": torch.__version__,
+        "tokenizers": tokenizers.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+    }

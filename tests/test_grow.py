@@ -1,0 +1,122 @@
+"""`grow`: the recipe it writes fits the files and the time, is kept, and is one that `run` can read."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dodam import grow
+from dodam.config import seconds
+from dodam.errors import DataError, UsageError
+from dodam.grow import Grow, num_bytes, write_recipe
+from dodam.recipe import read
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path, monkeypatch):
+    """A folder with some text and a file of conversations."""
+    monkeypatch.chdir(tmp_path)
+    Path("law").mkdir()
+    Path("law/one.txt").write_text("법" * 1000)
+    Path("law/two.md").write_text("law " * 500)
+    Path("chat.jsonl").write_text('{"question": "a", "answer": "b"}\n')
+
+
+def recipe_of(**values) -> dict:
+    config = Grow(**{"text": ("law",), **values})
+    return tomllib.loads(write_recipe(config, Path("runs/law")))
+
+
+def stages_of(**values) -> dict:
+    return {stage["kind"]: stage for stage in recipe_of(**values)["stage"]}
+
+
+def test_with_conversations_the_recipe_has_every_stage_and_the_budget_is_shared_out():
+    stages = stages_of(chat=("chat.jsonl",), budget="40m", name="도담 2.0")
+    assert [*stages] == ["prepare", "tokenizer train", "pretrain", "sft", "evaluate"]
+    assert (stages["pretrain"]["budget"], stages["sft"]["budget"]) == ("30m", "6m")
+    assert stages["sft"]["flags"]["name"] == "도담 2.0" and stages["sft"]["data"] == ["chat.jsonl"]
+    assert stages["evaluate"]["model"] == ["base=@pretrain", "tuned=@sft"]
+
+
+def test_without_conversations_pretraining_gets_their_share():
+    stages = stages_of(budget="100s")
+    assert [*stages] == ["prepare", "tokenizer train", "pretrain", "evaluate"]
+    assert stages["pretrain"]["budget"] == "90s"
+
+
+@pytest.mark.parametrize("budget", ["3s", "1m", "90s", "1h30m", "2d"])
+def test_the_shares_never_exceed_the_budget(budget):
+    stages = stages_of(chat=("chat.jsonl",), budget=budget)
+    assert seconds(stages["pretrain"]["budget"]) + seconds(stages["sft"]["budget"]) <= seconds(budget)
+
+
+def test_the_vocabulary_grows_with_the_text(monkeypatch):
+    sizes = []
+    for size in (1e5, 3e6, 1e7, 5e7, 2e8, 1e9):
+        monkeypatch.setattr(grow, "num_bytes", lambda path, size=size: size)
+        sizes.append(stages_of()["tokenizer train"]["vocabulary"])
+    assert sizes == sorted(set(sizes)) and all(size % 64 == 0 for size in sizes)
+
+
+def test_bytes_of_files_folders_globs_and_packed_files():
+    assert num_bytes("law/one.txt") == 3000
+    assert num_bytes("law") == num_bytes("law/*") == num_bytes("**/*.txt") + 2000 == 5000
+    Path("packed.txt.gz").write_bytes(b"x" * 100)
+    assert num_bytes("packed.txt.gz") > 100
+    assert num_bytes("sample:text") > 1e6
+
+
+@pytest.mark.parametrize("values", [{"text": ("lwa",)}, {"chat": ("chta.jsonl",)}])
+def test_a_path_without_text_is_named_before_anything_is_written(values):
+    with pytest.raises(DataError, match="there is no text here") as error:
+        grow.run(Grow(**{"text": ("law",), **values}))
+    assert error.value.where in ("lwa", "chta.jsonl") and not Path("runs").exists()
+
+
+def test_names_with_quotes_and_backslashes_survive():
+    name = 'a "b" \\c'
+    assert stages_of(chat=("chat.jsonl",), name=name)["sft"]["flags"]["name"] == name
+
+
+def test_the_recipe_is_one_that_run_reads():
+    Path("r.toml").write_text(write_recipe(Grow(text=("law",), chat=("chat.jsonl",), name="x"), Path("runs/law")))
+    recipe = read(Path("r.toml"))
+    assert recipe.out == Path("runs/law")
+    assert [stage.name for stage in recipe.stages] == ["prepare", "tokenizer", "pretrain", "sft", "evaluate"]
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The recipes that were run, instead of running them."""
+    recipes = []
+    monkeypatch.setattr(grow, "run_recipe", lambda config: recipes.append(config.recipe) or {"model": "m"})
+    return recipes
+
+
+def test_the_recipe_is_kept_and_run_and_the_run_is_called_after_the_text_or_the_name(ran):
+    result = grow.run(Grow(text=("law",)))
+    assert result == {"model": "m", "recipe": "runs/law/recipe.toml"}
+    grow.run(Grow(text=("law/one.txt",)))
+    grow.run(Grow(text=("law/*",), name="도담"))
+    grow.run(Grow(text=("law",), out=Path("elsewhere")))
+    assert [str(path.parent) for path in ran] == ["runs/law", "runs/one", "runs/도담", "elsewhere"]
+    assert all(path.exists() for path in ran)
+
+
+def test_the_same_again_goes_on_even_with_more_text_but_other_settings_are_refused(ran):
+    grow.run(Grow(text=("law",)))
+    Path("law/three.txt").write_text("more")
+    grow.run(Grow(text=("law",)))
+    Path("runs/law/recipe.toml").write_text(Path("runs/law/recipe.toml").read_text() + "# a remark\n")
+    grow.run(Grow(text=("law",)))
+    assert len(ran) == 3
+    with pytest.raises(UsageError, match=r"other settings.*dodam run runs/law/recipe.toml"):
+        grow.run(Grow(text=("law",), budget="2h"))
+    assert "# a remark" in Path("runs/law/recipe.toml").read_text()
+
+
+def test_a_dry_run_only_prints_the_recipe(capsys):
+    result = grow.run(Grow(text=("law",), dry_run=True))
+    assert tomllib.loads(result["recipe"])["stage"] and result["recipe"] in capsys.readouterr().out
+    assert not Path("runs").exists()

@@ -1,0 +1,269 @@
+"""Recipes: what they say, what is redone, what a kill leaves behind. The stages are the two of recipe_stages.py."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import recipe_stages
+from dodam import child, cli, runner
+from dodam.errors import DodamError, UsageError
+from dodam.recipe import content_of, read
+from dodam.runner import Run
+
+STAGES = recipe_stages.__file__
+RECIPE = """
+title = "a test"
+seed = 7
+
+[[stage]]
+kind = "collect"
+data = ["a.txt", "b.txt"]
+
+[[stage]]
+kind = "count"
+name = "base"
+data = "@collect"
+
+[[stage]]
+kind = "count"
+name = "tuned"
+data = "@collect"
+steps = 5
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with two texts and a recipe, and a table of commands that has the two fakes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    monkeypatch.setattr(child, "CHILD", [sys.executable, STAGES, "stage"])
+    for name, command in recipe_stages.COMMANDS.items():
+        monkeypatch.setitem(cli.COMMANDS, name, command)
+    Path("a.txt").write_text("aaa")
+    Path("b.txt").write_text("bb")
+    Path("r.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def go(*overrides: str, recipe: str = "r.toml", **values) -> dict:
+    return runner.run(Run(recipe=Path(recipe), set=overrides, **values))
+
+
+def starts(stage: str, out: str = "runs/r") -> int:
+    log = Path(out, stage, "log")
+    return log.read_text().count("start") if log.exists() else 0
+
+
+def refused(*overrides: str, text: str | None = None, **values) -> str:
+    if text is not None:
+        Path("r.toml").write_text(text)
+    with pytest.raises(UsageError) as error:
+        read(Path("r.toml"), overrides, **values)
+    return str(error.value)
+
+
+def test_a_recipe_writes_its_folders_and_links_the_last_model(workplace, capfd):
+    result = go()
+    assert Path("runs/r/model/weights").read_text() == "aaabb 5"
+    assert os.readlink("runs/r/model") == os.path.join("tuned", "model")
+    assert Path("runs/r/report.md").read_text() == Path("runs/r/report.json").read_text() == "tuned"
+    assert [stage["name"] for stage in result["stages"]] == ["collect", "base", "tuned"]
+    assert result["stages"][0]["result"] == {"documents": 2, "seed": 7}
+    assert all(stage["peak_bytes"] > 1e6 and stage["seconds"] > 0 for stage in result["stages"])
+    out, err = capfd.readouterr()
+    assert "step 5" in out and "letters 5, loss 0.5" in out and "peak memory" in out
+    assert "a test" in err and "[3/3] tuned: starts" in err
+
+
+def test_a_second_run_does_nothing_and_gives_the_same_result(workplace, monkeypatch):
+    first = go()
+    monkeypatch.setattr(child, "CHILD", ["no such program"])
+    second = go()
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+
+
+def test_only_what_changed_and_what_reads_from_it_is_redone(workplace):
+    def finished(*overrides):
+        return [stage["finished"] for stage in go(*overrides)["stages"]]
+
+    first = finished()
+    second = finished("tuned.steps=4")
+    assert second[:2] == first[:2] and second[2] > first[2]
+    assert Path("runs/r/model/weights").read_text() == "aaabb 4"
+    Path("a.txt").write_text("AAAA")
+    third = finished("tuned.steps=4")
+    assert Path("runs/r/model/weights").read_text() == "AAAAbb 4"
+    assert all(late > early for late, early in zip(third, second, strict=True))
+    shutil.rmtree("runs/r/base")
+    fourth = finished("tuned.steps=4")
+    assert fourth[1] > third[1] and (fourth[0], fourth[2]) == (third[0], third[2])
+
+
+def test_a_moved_run_is_still_up_to_date(workplace, monkeypatch):
+    go()
+    Path("runs/r").rename("elsewhere")
+    monkeypatch.setattr(child, "CHILD", ["no such program"])
+    assert go(out=Path("elsewhere"))["out"] == "elsewhere"
+
+
+@pytest.mark.parametrize("stage", ["collect", "base", "tuned"])
+def test_killed_in_any_stage_and_started_again_ends_with_the_same_model(workplace, stage):
+    overrides = ["base.pause=0.1", "tuned.pause=0.1"]
+    killed = start_until(stage, overrides)
+    killed.kill()
+    killed.communicate()
+    go(*overrides)
+    assert Path("runs/r/model/weights").read_text() == "aaabb 5"
+    assert not list(Path("runs/r/.running").iterdir())
+    if stage == "tuned":
+        assert starts("collect") == starts("base") == 1
+        assert starts("tuned") == 2  # it went on in the same folder
+
+
+def test_the_stage_dies_with_a_killed_runner(workplace):
+    killed = start_until("base", ["base.pause=0.05", "base.steps=10000"])
+    killed.kill()
+    killed.communicate()
+    with open("runs/r/.lock") as file:  # the stage holds it too
+        while not runner.lock(file.fileno()):  # pytest's timeout ends this if it never comes true
+            time.sleep(0.05)
+
+
+def test_a_signal_lets_the_stage_save_and_says_how_to_go_on(workplace):
+    stopped = start_until("base", ["base.pause=0.05", "base.steps=10000"])
+    stopped.send_signal(signal.SIGTERM)
+    _, err = stopped.communicate(timeout=20)
+    assert stopped.returncode == 1
+    assert Path("runs/r/base/saved").exists()
+    assert "Go on with: dodam run r.toml --set base.pause=0.05 --set base.steps=10000" in err
+    assert "Traceback" not in err
+
+
+def test_two_runs_on_one_folder_refuse(workplace, monkeypatch):
+    monkeypatch.setattr(runner, "PATIENCE", 0)
+    other = start_until("base", ["base.pause=0.05", "base.steps=10000"])
+    try:
+        with pytest.raises(DodamError, match="another run is working"):
+            go()
+    finally:
+        other.terminate()
+        other.communicate()
+
+
+def test_a_failed_stage_keeps_the_others_and_the_next_run_goes_on(workplace, capfd):
+    with pytest.raises(DodamError, match="stage `tuned` failed"):
+        go("tuned.fail=it broke")
+    assert "error: here: it broke. Mend it." in capfd.readouterr().err
+    go()
+    assert starts("collect") == starts("base") == 1
+
+
+def test_a_folder_of_the_users_is_never_replaced(workplace):
+    Path("runs/r/base").mkdir(parents=True)
+    Path("runs/r/base/diary.txt").write_text("dear diary")
+    with pytest.raises(UsageError, match="was not made by this recipe"):
+        go()
+    assert Path("runs/r/base/diary.txt").exists()
+
+
+def test_a_dry_run_writes_nothing(workplace, capsys):
+    assert [stage["state"] for stage in go(dry_run=True)["stages"]] == [
+        "starts",
+        "runs after collect",
+        "runs after collect",
+    ]
+    assert not Path("runs").exists()
+    assert 'data = "runs/r/collect"' in capsys.readouterr().out
+    go()
+    planned = go("tuned.steps=9", dry_run=True)
+    assert [stage["state"] for stage in planned["stages"]] == ["up to date", "up to date", "changed, starts over"]
+
+
+def test_overrides_are_toml_values_or_plain_text(workplace):
+    recipe = read(Path("r.toml"), ('collect.data=["b.txt"]', "base.fail=no luck", "base.pause=1e-3", "seed=3", "out=x"))
+    assert recipe.stages[0].config == {"data": ["b.txt"], "seed": 3}
+    assert recipe.stages[1].config["fail"] == "no luck" and recipe.stages[1].config["pause"] == 0.001
+    assert recipe.out == Path("x") and recipe.stages[1].values()["data"] == os.path.join("x", "collect")
+    assert recipe.stages[1].needs == ("collect",)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tunde.steps=3", "no stage is called `tunde`. Did you mean `tuned`?"),
+        ("tuned.stpes=3", "--set tuned: `stpes` is not known. Did you mean `steps`?"),
+        ("tuned.steps=x", "--set tuned: `steps` must be a valid integer"),
+        ("tuned.steps", "has no value"),
+        ("sed=3", "`sed` is not known. Did you mean `seed`?"),
+        ("base.data.x=1", "`data` has no parts"),
+        ("base.kind=[1]", "`[1]` is not a command"),
+        ("collect.data=[1", "broken value [1"),
+    ],
+)
+def test_a_wrong_override_is_named(workplace, override, message):
+    assert message in refused(override)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "`stage` is required"),
+        ("stage = []", "`stage` must"),
+        ("titel = 'x'\n[[stage]]\nkind='collect'", "`titel` is not known. Did you mean `title`?"),
+        ("[[stage]]\nkidn = 'collect'", "stage 1: `kind` is required"),
+        ("[[stage]]\nkind = 'colect'", "`colect` is not a command. Did you mean `collect`?"),
+        ("[[stage]]\nkind = 'run'\nrecipe = 'x'", "cannot be a stage"),
+        ("[[stage]]\nkind = 'collect'\ndata = 'x'\nout = 'y'", "`out` is set by the recipe"),
+        ("[[stage]]\nkind = 'collect'\ndata = 'x'\n[[stage]]\nkind = 'collect'", "is called `collect` too"),
+        ("[[stage]]\nkind = 'collect'\nname = '../x'\ndata = 'x'", "`name` cannot be '../x'"),
+        ("[[stage]]\nkind = 'collect'\nname = 'model'\ndata = 'x'", "`name` cannot be 'model'"),
+        ("[[stage]]\nkind = 'collect'\ndata = '@collect'", "`@collect` is no earlier stage"),
+        ("[[stage]]\nkind = 'collect'\ndata = ['a.txt', 'c.txt']", "stage `collect`: `data`: there is no `c.txt` here"),
+        ("[[stage]]\nkind = 'collect'\ndata = 3", "r.toml, stage `collect`: `data[0]` must be a valid string"),
+    ],
+)
+def test_a_wrong_recipe_is_named(workplace, text, message):
+    assert message in refused(text=text)
+
+
+def test_references_stand_behind_labels_and_before_paths(workplace):
+    Path("r.toml").write_text(RECIPE + "\n[[stage]]\nkind='collect'\nname='all'\ndata=['one=@base','@tuned/model']")
+    stage = read(Path("r.toml")).stages[-1]
+    assert stage.values()["data"] == [f"one={Path('runs/r/base')}", str(Path("runs/r/tuned/model"))]
+    assert stage.needs == ("base", "tuned")
+
+
+def test_a_flag_called_name_is_written_under_flags(workplace, monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "named", cli.Command("recipe_stages", "Named", "Has a flag --name."))
+    Path("r.toml").write_text("[[stage]]\nkind = 'named'\nname = 'stage'\nflags.name = '도담'")
+    (stage,) = read(Path("r.toml")).stages
+    assert (stage.name, stage.config["name"]) == ("stage", "도담")
+    assert read(Path("r.toml"), ("stage.name=다온",)).stages[0].config["name"] == "다온"
+
+
+def test_content_is_seen_through_files_folders_and_globs(workplace):
+    Path("folder").mkdir()
+    Path("folder/c.txt").write_text("c")
+    before = [content_of(path) for path in ("a.txt", "folder", "*/*.txt")]
+    assert all(before) and before == [content_of(path) for path in ("a.txt", "folder", "*/*.txt")]
+    Path("folder/c.txt").write_text("d")
+    Path("a.txt").write_text("b")
+    assert not set(before) & {content_of(path) for path in ("a.txt", "folder", "*/*.txt")}
+    assert content_of("sample:text") and content_of("no such file") == ""
+
+
+def start_until(stage: str, overrides: list[str]) -> subprocess.Popen:
+    """`dodam run` in a process of its own, up to the moment the stage has begun."""
+    words = ["run", "r.toml", *(word for text in overrides for word in ("--set", text))]
+    process = subprocess.Popen([sys.executable, STAGES, "cli", *words], stderr=subprocess.PIPE, text=True)
+    while not Path("runs/r", stage, "log").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    return process
