@@ -25,8 +25,9 @@ def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask) -> Tensor
     short_on_cpu = q_BHTE.device.type == "cpu" and q_BHTE.dtype == torch.bfloat16 and q_BHTE.shape[2] <= EXPLICIT_UP_TO
     if short_on_cpu or (q_BHTE.device.type == "cpu" and q_BHTE.shape[2] == 1):
         return attend_explicitly(q_BHTE, k_BKSE, v_BKSE, mask)
+    triangle = mask.causal and mask.allowed is None
     return F.scaled_dot_product_attention(
-        q_BHTE, k_BKSE, v_BKSE, attn_mask=mask.allowed, is_causal=mask.causal, enable_gqa=True
+        q_BHTE, k_BKSE, v_BKSE, attn_mask=mask.allowed, is_causal=triangle, enable_gqa=True
     )
 
 
@@ -40,7 +41,7 @@ def attend_explicitly(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask
     outs = []
     for first in range(0, T, QUERY_BLOCK):
         last = min(T, first + QUERY_BLOCK)
-        seen = last if S == T else S
+        seen = last if mask.causal else S
         q_BKME = q_BKGTE[:, :, :, first:last].reshape(B, K, -1, E)
         scores_BKGTS = (q_BKME @ k_BKSE[:, :, :seen].transpose(-1, -2)).view(B, K, G, last - first, seen)
         allowed = mask.allowed

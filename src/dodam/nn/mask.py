@@ -11,8 +11,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mask:
-    """`causal`: the plain lower triangle over equal queries and keys, so that fused kernels can be used.
-    `allowed`: bool, broadcastable to [B, 1, T, S]; when given it says everything and `causal` is False."""
+    """`causal`: queries and keys are the same positions and none sees a later one; kernels skip what comes after.
+    `allowed`: bool, broadcastable to [B, 1, T, S]; where given it says all, the triangle of a causal mask included."""
 
     causal: bool
     allowed: Tensor | None = None
@@ -24,7 +24,7 @@ CAUSAL = Mask(causal=True)
 def document_mask(documents_BT: Tensor) -> Mask:
     """Causal, and only within one document: `documents_BT` holds a document number for every position."""
     same_BTS = documents_BT[:, :, None] == documents_BT[:, None, :]
-    return Mask(causal=False, allowed=same_BTS.tril()[:, None])
+    return Mask(causal=True, allowed=same_BTS.tril()[:, None])
 
 
 def cached_mask(starts_B: Tensor, num_queries: int, num_keys: int) -> Mask:

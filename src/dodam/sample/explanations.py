@@ -10,7 +10,8 @@ from dodam.sample.lexicon import table
 def _rows(text: str) -> tuple[tuple[str, str, str], ...]:
     """The rows of lines in pairs: what is explained (two cells), then the explanation."""
     lines = text.strip().splitlines()
-    return tuple((*head, answer) for head, answer in zip(table("\n".join(lines[::2])), lines[1::2], strict=True))
+    heads = table("\n".join(lines[::2]))
+    return tuple((what, why, answer) for (what, why), answer in zip(heads, lines[1::2], strict=True))
 
 
 KOREAN = _rows("""

@@ -184,7 +184,7 @@ YEARLY = frozenset(["배우", "가르치", "공부하", "사", "팔", "심", "�
 """Stems of what one plans for, or remembers of, a whole year."""
 
 ADJECTIVES = tuple(
-    Adjective(*korean.split(), english, pairs(things))
+    Adjective(korean.split()[0], korean.split()[1], english, pairs(things))
     for korean, english, things in table("""
 크 커 | big | 집=house, 가방=bag, 상자=box, 나무=tree, 도시=city, 방=room
 작 작아 | small | 집=house, 가방=bag, 상자=box, 방=room, 마을=village, 컵=cup

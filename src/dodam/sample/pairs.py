@@ -100,15 +100,16 @@ def _question(rng: random.Random) -> tuple[str, str, str]:
 
 
 def _pair_list(rng: random.Random) -> str:
-    """A list of pairs in one of several layouts."""
+    """A list of pairs in one of several layouts; other Korean wordings only where the Korean comes first."""
     layout = rng.choice(FORMS)
+    korean_first = layout.index("{0}") < layout.index("{1}")
     rows = []
     for _ in range(rng.randint(3, 6)):
-        draw = rng.random()
-        if draw < 0.8:
-            made = sentence(rng)
-            korean = rng.choice(made.others) if made.others and layout[1] == "0" and rng.random() < 0.2 else made.korean
-            rows.append(layout.format(korean, made.english))
+        draw, made = rng.random(), sentence(rng)
+        if draw < 0.16 and made.others and korean_first:
+            rows.append(layout.format(rng.choice(made.others), made.english))
+        elif draw < 0.8:
+            rows.append(layout.format(made.korean, made.english))
         else:
             rows.append(layout.format(*rng.choice(PHRASES if draw < 0.9 else WORDS)))
     return ("\n\n" if "\n" in layout else "\n").join(rows)

@@ -3,11 +3,11 @@
 In: nothing; written by hand. Out: `PHRASES`, pairs for translation and for small talk in the pretraining text.
 """
 
-from dodam.sample.lexicon import Pair
+from dodam.sample.lexicon import Pair, table
 
 PHRASES: tuple[Pair, ...] = tuple(
-    tuple(part.strip() for part in line.split("|"))  # type: ignore[misc]
-    for line in """
+    (korean, english)
+    for korean, english in table("""
 안녕하세요. | Hello.
 안녕히 가세요. | Goodbye.
 안녕히 주무세요. | Good night.
@@ -104,5 +104,5 @@ PHRASES: tuple[Pair, ...] = tuple(
 사진을 찍어도 돼요? | May I take a photo?
 여기 앉아도 돼요? | May I sit here?
 들어가도 돼요? | May I come in?
-""".strip().splitlines()
+""")
 )

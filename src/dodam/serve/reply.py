@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from dodam.generate.sequence import Logprob, Reason
-from dodam.generate.text_stream import REPLACEMENT, Decodes
+from dodam.generate.text_stream import REPLACEMENT
+from dodam.tokenizer.tokenizer import Tokenizer
 
 
 class Piece(NamedTuple):
@@ -28,7 +29,7 @@ class Reply:
 
     model: str
     chat: bool
-    tokenizer: Decodes
+    tokenizer: Tokenizer
     created: int = field(default_factory=lambda: int(time.time()))
     key: str = field(default_factory=lambda: uuid4().hex)
 
@@ -73,7 +74,8 @@ class Reply:
     def chat_logprobs(self, tokens: list[tuple[int, Logprob]]) -> dict[str, Any]:
         def entry(id: int, value: float) -> dict[str, Any]:
             text = self.tokenizer.decode([id])
-            return {"token": text, "logprob": finite(value), "bytes": None if REPLACEMENT in text else [*text.encode()]}
+            known = None if REPLACEMENT in text else [*text.encode()]
+            return {"token": self.tokenizer.piece(id), "logprob": finite(value), "bytes": known}
 
         entries = [
             entry(id, logprob.chosen) | {"top_logprobs": [entry(*pair) for pair in logprob.top]}
@@ -82,12 +84,12 @@ class Reply:
         return {"content": entries, "refusal": None}
 
     def text_logprobs(self, tokens: list[tuple[int, Logprob]]) -> dict[str, Any]:
-        texts = [self.tokenizer.decode([id]) for id, _ in tokens]
+        texts = [self.tokenizer.piece(id) for id, _ in tokens]
         return {
             "tokens": texts,
             "token_logprobs": [finite(logprob.chosen) for _, logprob in tokens],
             "top_logprobs": [
-                {self.tokenizer.decode([id]): finite(value) for id, value in logprob.top} for _, logprob in tokens
+                {self.tokenizer.piece(id): finite(value) for id, value in logprob.top} for _, logprob in tokens
             ],
             "text_offset": [sum(map(len, texts[:i])) for i in range(len(texts))],
         }

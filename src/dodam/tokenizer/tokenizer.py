@@ -6,7 +6,6 @@ special token inside a text is encoded as the text it is; special ids are only e
 """
 
 import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -20,6 +19,9 @@ from dodam import files
 from dodam.errors import FolderError
 
 FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
+FORMAT = 1
+FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
+
 NAMED = ("<pad>", "<bos>", "<eos>", "<mask>", "<cls>", "<sep>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 NUM_SPARES = 100
 SPECIAL_TOKENS = (*NAMED, *(f"<|spare_{number}|>" for number in range(NUM_SPARES)))
@@ -50,6 +52,7 @@ class Tokenizer:
             mend = "Name a tokenizer folder (`dodam tokenizer train` writes one) or a model folder."
             raise FolderError(f"holds no {FILE}", where=str(path), mend=mend)
         settings = files.read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
+        files.check_format(settings.get("dodam_format", FORMAT), FORMAT, folder / CONFIG_FILE)
         template_file = folder / "chat_template.jinja"  # where transformers 5 puts it when it saves
         template = template_file.read_text(encoding="utf-8") if template_file.is_file() else settings.get("chat_template")
         try:
@@ -62,6 +65,7 @@ class Tokenizer:
         """Write `tokenizer.json` and `tokenizer_config.json`; `context` is the longest text in tokens, where known."""
         folder = Path(folder)
         settings: dict[str, Any] = {
+            "dodam_format": FORMAT,
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": "<bos>",
             "eos_token": "<|end|>" if chat_template else "<eos>",
@@ -153,4 +157,8 @@ class Tokenizer:
 
 def encodable(text: str) -> str:
     """Half surrogates, which no UTF-8 can hold, become U+FFFD."""
-    return text.encode("utf-8", errors="replace").decode("utf-8") if any("\ud800" <= c <= "\udfff" for c in text) else text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
+    return text
