@@ -1,4 +1,4 @@
-"""Models to talk to in tests: a tiny real decoder, one that recites a text whatever it is asked, and their tokenizer."""
+"""Models to talk to in tests: a tiny real decoder, one that recites whatever it is asked, and their tokenizer."""
 
 import json
 from pathlib import Path
@@ -46,9 +46,8 @@ class Reciter(nn.Module):
 
     def __init__(self, ids: list[int], end: int, vocabulary: int, context: int = 4096) -> None:
         super().__init__()
-        self.config = DecoderConfig(
-            vocabulary=vocabulary, depth=1, width=2, heads=1, kv_heads=1, head_dim=2, feedforward_size=2, context=context
-        )
+        sizes = {"depth": 1, "width": 2, "heads": 1, "kv_heads": 1, "head_dim": 2, "feedforward_size": 2}
+        self.config = DecoderConfig(vocabulary=vocabulary, context=context, **sizes)
         self.embedding = nn.Embedding(1, 1)
         self.script = [*ids, end]
 

@@ -1,14 +1,15 @@
 """The engine's promises: an answer does not depend on the cache, the crowd, padding or the order of requests."""
 
+import math
 import random
 
 import pytest
 import torch
-from talking_models import Reciter, make_decoder, make_tokenizer
 
 from dodam.generate.engine import Engine, generate
 from dodam.generate.scheduler import Scheduler, group_by_length
 from dodam.generate.sequence import SamplingParams, Sequence
+from talking_models import Reciter, make_decoder, make_tokenizer
 
 MODEL = make_decoder()
 GREEDY = SamplingParams(max_tokens=12, temperature=0)
@@ -149,7 +150,7 @@ def test_the_penalty_counts_prompt_and_answer() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_tokens", 0), ("temperature", -1), ("temperature", float("nan")), ("top_p", 0), ("min_p", 2), ("stop", ("",))],
+    [("max_tokens", 0), ("temperature", -1), ("temperature", math.nan), ("top_p", 0), ("min_p", 2), ("stop", ("",))],
 )
 def test_impossible_parameters_are_named(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):

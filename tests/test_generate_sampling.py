@@ -108,7 +108,7 @@ def test_noise_is_splitmix64() -> None:
     for seed, position, number in zip(seeds, positions, found.tolist(), strict=True):
         state = splitmix64(splitmix64(seed & mask) + position * 0x9E3779B97F4A7C15 & mask)
         assert number == (state >> 41) / 2**23
-    assert 0 <= found.min() and found.max() < 1
+    assert found.min() >= 0 and found.max() < 1
 
 
 def test_a_broken_model_does_not_break_sampling() -> None:

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from talking_models import make_tokenizer
 
 from dodam.generate.text_stream import TextStream, held_back
+from talking_models import make_tokenizer
 
 TOKENIZER = make_tokenizer()
 HARD = ["안녕하세요 뷁 쀍", "👩‍👩‍👧‍👦 가족 🇰🇷 👍🏽", "The sky is blue. 하늘은 파랗다.\n\n", "a\u0301 각", "漢字と仮名"]

@@ -53,7 +53,7 @@ def test_the_shares_never_exceed_the_budget(budget):
 
 def test_the_vocabulary_grows_with_the_text(monkeypatch):
     sizes = []
-    for size in (1e5, 3e6, 1e7, 5e7, 2e8, 1e9):
+    for size in (1e5, 5e7, 2e8, 2e9):
         monkeypatch.setattr(grow, "num_bytes", lambda path, size=size: size)
         sizes.append(stages_of()["tokenizer train"]["vocabulary"])
     assert sizes == sorted(set(sizes)) and all(size % 64 == 0 for size in sizes)
@@ -69,7 +69,7 @@ def test_bytes_of_files_folders_globs_and_packed_files():
 
 @pytest.mark.parametrize("values", [{"text": ("lwa",)}, {"chat": ("chta.jsonl",)}])
 def test_a_path_without_text_is_named_before_anything_is_written(values):
-    with pytest.raises(DataError, match="there is no text here") as error:
+    with pytest.raises(DataError, match="there is no such file") as error:
         grow.run(Grow(**{"text": ("law",), **values}))
     assert error.value.where in ("lwa", "chta.jsonl") and not Path("runs").exists()
 

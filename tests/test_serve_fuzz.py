@@ -7,6 +7,7 @@ from typing import Any
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from test_serve_openai import Clients, play
 
 PATHS = ["/v1/chat/completions", "/v1/completions"]

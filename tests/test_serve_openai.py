@@ -9,7 +9,6 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from talking_models import Reciter, make_decoder, make_tokenizer
 
 from dodam.data.conversation import CHAT_TEMPLATE
 from dodam.generate.engine import Engine, generate
@@ -20,6 +19,7 @@ from dodam.serve.limits import Limits, Rate
 from dodam.serve.metrics import Metrics
 from dodam.serve.routes import Served, Service
 from dodam.serve.worker import Worker
+from talking_models import Reciter, make_decoder, make_tokenizer
 
 TUNED, BASE = make_tokenizer(CHAT_TEMPLATE), make_tokenizer()
 SAYING = "하늘은 파랗고 👩‍👩‍👧 웃어요. STOP here"

@@ -1,7 +1,7 @@
 """Files that are whole or not there: atomic writes, folders put in place in one move, checksums, format numbers.
 
-Only the standard library is imported here, so that the training core can use it anywhere. A full or read-only disk becomes
-a StorageError that names the path; a torn JSON file becomes a FolderError.
+Only the standard library is imported here, so that the training core can use it anywhere. A full or read-only disk
+becomes a StorageError that names the path; a torn JSON file becomes a FolderError.
 """
 
 import errno
@@ -22,6 +22,7 @@ DISK_ERRORS = {
     errno.EACCES: ("no permission to write here", "Choose another --out or mend the permissions."),
     errno.EPERM: ("no permission to write here", "Choose another --out or mend the permissions."),
     errno.ENOTDIR: ("a file stands where a folder is needed", "Choose another --out."),
+    errno.EEXIST: ("a file stands where a folder is needed", "Choose another --out."),
 }
 
 
@@ -38,7 +39,7 @@ def storage(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Write a file beside its place, flush it to the disk, then rename: whoever reads sees the old or the new, whole."""
+    """Write a file beside its place, flush it to the disk, then rename: readers see the old or the new, whole."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storage(path):
@@ -80,7 +81,7 @@ def append_line(path: str | Path, line: str) -> None:
 
 @contextmanager
 def new_dir(path: str | Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path`; when the block ends well it takes `path`'s place in one move, else it is gone."""
+    """Yields an empty folder beside `path`; a block that ends well puts it in `path`'s place in one move."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     with storage(path):

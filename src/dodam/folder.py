@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from dodam import files
 from dodam.errors import FolderError
 from dodam.models.decoder import QWEN3_NAMES, Decoder, from_qwen3_config, to_qwen3_config
 from dodam.tokenizer.tokenizer import Tokenizer
+from dodam.train.checkpoint import write_tensors
 
 FORMAT = 1
 
@@ -103,7 +104,7 @@ def save_model(
     model.fold_embedding_norm()
     with files.new_dir(path) as folder:
         files.write_json(folder / "config.json", {**to_qwen3_config(model.config), **token_ids(tokenizer)})
-        save_file(theirs_from_ours(model), folder / "model.safetensors", metadata={"format": "pt"})
+        write_tensors(theirs_from_ours(model), folder / "model.safetensors", metadata={"format": "pt"})
         tokenizer.save(folder, chat_template=chat_template, context=model.config.context)
         stop_ids = [tokenizer.eos, tokenizer.end] if chat_template else tokenizer.eos
         files.write_json(folder / "generation_config.json", {**token_ids(tokenizer), "eos_token_id": stop_ids})

@@ -4,9 +4,7 @@ In: text, perhaps conversations, a budget. Out: a run folder with the recipe tha
 edit and repeat, and everything that recipe made.
 """
 
-import glob
 import json
-import os
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -17,10 +15,12 @@ from annotated_types import MinLen
 
 from dodam import CallableModule
 from dodam.config import Duration, from_file, seconds
-from dodam.errors import DataError, UsageError
+from dodam.data.sources import SAMPLE, files_of
+from dodam.errors import UsageError
 from dodam.files import write_atomic
 from dodam.runner import Run
 from dodam.runner import run as run_recipe
+from dodam.tokenizer.train import BY_BYTES
 
 sys.modules[__name__].__class__ = CallableModule
 
@@ -28,14 +28,9 @@ SHARES = {"pretrain": 0.75, "sft": 0.15}
 """Of the budget, with conversations; without them pretraining gets both. What is left is for reading, cutting into
 tokens, measuring and starting programs."""
 
-VOCABULARIES = ((1e6, 1024), (4e6, 2048), (16e6, 4096), (64e6, 8192), (256e6, 16384))
-"""The vocabulary for up to so many bytes of text: a token has to be met often enough to be learned."""
-
-LARGEST = 32768
-
 SAMPLE_BYTES = 12_000_000
-PACKED, PACKED_ENDINGS = 3, (".gz", ".zst", ".parquet")
-"""About how much larger the text is than a packed file."""
+PACKED = {".gz": 3, ".zst": 3, ".parquet": 3}
+"""About how many times larger than the file the text in it is."""
 
 RECIPE = """\
 # Written by `dodam grow`. Read it, change it, run it again:
@@ -134,7 +129,7 @@ def write_recipe(config: Grow, out: Path) -> str:
         seed=config.seed,
         size=f"{size / 1e6:.1f} MB",
         text=toml([*config.text]),
-        vocabulary=next((vocabulary for most, vocabulary in VOCABULARIES if size <= most), LARGEST),
+        vocabulary=next(vocabulary for limit, vocabulary in BY_BYTES if size < limit),
         chat=toml([*config.chat]),
         name=toml(config.name),
         models=toml(["base=@pretrain", "tuned=@sft"] if config.chat else ["model=@pretrain"]),
@@ -143,15 +138,10 @@ def write_recipe(config: Grow, out: Path) -> str:
 
 
 def num_bytes(path: str) -> int:
-    """About how many bytes of text a source holds."""
-    if path.startswith("sample:"):
+    """About how many bytes of text a source holds. Raises `DataError` where there is none."""
+    if path.startswith(SAMPLE):
         return SAMPLE_BYTES
-    names = glob.glob(path, recursive=True) if glob.has_magic(path) else [path]
-    files = [file for name in names for file in ([name] if os.path.isfile(name) else Path(name).rglob("*"))]
-    total = sum(os.path.getsize(file) * (PACKED if str(file).endswith(PACKED_ENDINGS) else 1) for file in files)
-    if not total:
-        raise DataError("there is no text here", where=path, mend="Is the path right?")
-    return total
+    return sum(Path(file).stat().st_size * PACKED.get(Path(file).suffix, 1) for file in files_of(path))
 
 
 def toml(value: str | list[str]) -> str:

@@ -21,6 +21,7 @@ from annotated_types import MinLen
 
 from dodam.cli import COMMANDS, load
 from dodam.config import build, fingerprint, from_file, nearest, to_json
+from dodam.data.sources import SAMPLE
 from dodam.errors import UsageError
 
 REFERENCE = re.compile(r"(?:(?<==)|^)@([\w-]+)")
@@ -111,10 +112,9 @@ def leaves(value: Any) -> Iterator[str]:
 
 def content_of(path: str) -> str:
     """A fingerprint of the files behind a path, a glob or a bundled source; empty if it is none of these."""
-    if path.startswith("sample:"):
+    if path.startswith(SAMPLE):
         return _sample_code()
-    names = glob.glob(path, recursive=True) if glob.has_magic(path) else [path]
-    files = [file for name in sorted(names) for file in _files(name)]
+    files = [file for name in _matches(path) for file in _files(name)]
     return fingerprint({file: _state(file) for file in files}) if files else ""
 
 
@@ -199,9 +199,14 @@ def _check_data(data: str | list, where: str) -> None:
     """Before anything runs: a path that is missing in the last stage shall not be found out after hours."""
     for source in [data] if isinstance(data, str) else data:
         path = source["path"] if isinstance(source, dict) else source
-        known = path.startswith("sample:") or REFERENCE.search(path) or os.path.exists(path)
-        if not known and not glob.glob(path, recursive=True):
+        if not (path.startswith(SAMPLE) or REFERENCE.search(path) or _matches(path)):
             raise UsageError(f"`data`: there is no `{path}` here", where=where, mend="Is the path right?")
+
+
+def _matches(path: str) -> list[str]:
+    """The path, or what the glob matches; empty if there is nothing."""
+    path = os.path.expanduser(path)
+    return [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from dodam.data.sources import Skipped, read_rows
+from dodam.data.sources import OR_SKIP, Skipped, read_rows
 from dodam.data.text import clean
 from dodam.errors import DataError, UsageError
 
@@ -39,9 +40,9 @@ CHAT_TEMPLATE = (
 """The chat template in Hugging Face's form; what stands between the `generation` marks is learned."""
 
 ROLES = {
-    **{name: "system" for name in ("system", "developer")},
-    **{name: "user" for name in ("user", "human", "prompter", "사람", "사용자")},
-    **{name: "assistant" for name in ("assistant", "gpt", "chatgpt", "bot", "model", "챗봇")},
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter", "사람", "사용자"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model", "챗봇"), "assistant"),
 }
 """The names formats give the roles."""
 
@@ -88,7 +89,7 @@ def read_conversations(
     if unknown:
         known = ", ".join(ROLES_OF_COLUMNS)
         raise UsageError(f"{unknown[0]} is nothing a conversation has", where="--columns", mend=f"Known: {known}.")
-    skipped, found = Skipped(skip_bad), False
+    skipped, found = Skipped(skip_bad, OR_SKIP), False
     for path in data:
         for where, row in read_rows(path, columns=columns, encoding=encoding, skipped=skipped):
             try:
@@ -116,7 +117,9 @@ def messages_of(row: dict[str, Any], columns: dict[str, str], where: str) -> Mes
     as_pair = not {"prompt", "target"}.isdisjoint(columns)
     turns = None if as_pair else column("messages", LISTS)
     if turns is not None:
-        messages = [message_of(turn, where) for turn in turns] if isinstance(turns, list) else []
+        if not isinstance(turns, list):
+            raise DataError(f"a list of messages was expected, not {type(turns).__name__}", where=where)
+        messages = [message_of(turn, where) for turn in turns]
     else:
         prompt, target = column("prompt", PROMPTS), column("target", TARGETS)
         if prompt is None or target is None:
@@ -169,7 +172,7 @@ def check(messages: Messages, where: str) -> None:
         raise DataError("a system message must be the first one", where=where)
     if "user" not in turns or "assistant" not in turns:
         raise DataError("a conversation needs a user and an assistant", where=where)
-    if any(one == next_one for one, next_one in zip(turns, turns[1:], strict=False)):
+    if any(one == next_one for one, next_one in pairwise(turns)):
         raise DataError("user and assistant must speak in turn", where=where)
     if turns[-1] != "assistant":
         raise DataError("the conversation ends without an answer", where=where)
@@ -178,12 +181,14 @@ def check(messages: Messages, where: str) -> None:
 def encode(tokenizer: "Tokenizer", messages: Sequence[dict[str, str]], *, generation_prompt: bool = False) -> Encoded:
     """Messages -> ids by the chat template. With `generation_prompt`, what opens an answer follows. Nothing inside a
     message is read as a special token. DataError for messages the template refuses."""
-    return _encode(tokenizer, [messages], generation_prompt)[0]
+    contents = [tokenizer.encode(message["content"]) for message in messages]
+    return _encode(tokenizer, [messages], contents, generation_prompt)[0]
 
 
 def encode_many(tokenizer: "Tokenizer", conversations: Sequence[Sequence[dict[str, str]]]) -> list[Encoded]:
     """The same for many conversations at once, and faster."""
-    return _encode(tokenizer, conversations, False)
+    contents = tokenizer.encode_batch([message["content"] for messages in conversations for message in messages])
+    return _encode(tokenizer, conversations, contents, False)
 
 
 def render(template: str, messages: Sequence[dict[str, str]], *, generation_prompt: bool = False) -> str:
@@ -195,10 +200,13 @@ def render(template: str, messages: Sequence[dict[str, str]], *, generation_prom
 
 
 def _encode(
-    tokenizer: "Tokenizer", conversations: Sequence[Sequence[dict[str, str]]], generation_prompt: bool
+    tokenizer: "Tokenizer",
+    conversations: Sequence[Sequence[dict[str, str]]],
+    contents: list[list[int]],
+    generation_prompt: bool,
 ) -> list[Encoded]:
+    """`contents` holds the ids of all messages' contents, one after another."""
     template = tokenizer.chat_template or CHAT_TEMPLATE
-    contents = tokenizer.encode_batch([message["content"] for messages in conversations for message in messages])
     of_template: dict[str, list[int]] = {}
     encoded, first = [], 0
     for messages in conversations:
@@ -230,8 +238,8 @@ def _parts(template: str, roles: tuple[str, ...], generation_prompt: bool) -> tu
     messages = [{"role": role, "content": chr(CONTENT + number)} for number, role in enumerate(roles)]
     try:
         text = _compiled(template).render(
-            messages=messages, add_generation_prompt=generation_prompt, bos_token="<bos>", eos_token="<|end|>", pad_token="<pad>"
-        )  # fmt: skip
+            messages=messages, add_generation_prompt=generation_prompt, bos_token="<bos>", eos_token="<|end|>"
+        )
     except jinja2.TemplateError as error:
         raise DataError(f"the chat template refuses the messages: {error}") from None
     parts: list[tuple[str | int, bool]] = []
@@ -267,13 +275,15 @@ def _compiled(template: str) -> "Template":
         def parse(self, parser: Parser) -> list[nodes.Node]:
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            mark = (nodes.Output([nodes.TemplateData(mark)]).set_lineno(line) for mark in (START, END))
-            return [next(mark), *body, next(mark)]
+            start, end = (nodes.Output([nodes.TemplateData(mark)]).set_lineno(line) for mark in (START, END))
+            return [start, *body, end]
 
     def refuse(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
     environment.globals["raise_exception"] = refuse
     try:
         return environment.from_string(template)

@@ -1,6 +1,7 @@
 """Reading a data folder: its manifest, and the documents of a split one after another.
 
-In: the folder `dodam prepare` wrote. Out: rows {"id", "text", "source", "language", "license", "bytes"}, in their order, streamed.
+In: the folder `dodam prepare` wrote. Out: its rows {"id", "text", "source", "language", "license", "bytes"},
+streamed in their order.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ def read_manifest(data_dir: str | Path) -> dict[str, Any]:
     """The manifest of a data folder. FolderError when there is none, it is torn, or of a newer format."""
     path = Path(data_dir) / "manifest.json"
     if not path.is_file():
-        raise FolderError("is not a data folder (no manifest.json)", where=str(data_dir), mend="Make one with `dodam prepare`.")
+        raise FolderError(
+            "is not a data folder (no manifest.json)", where=str(data_dir), mend="Make one with `dodam prepare`."
+        )
     manifest = files.read_json(path)
     files.check_format(manifest.get("format"), FORMAT, path)
     return manifest

@@ -88,8 +88,9 @@ def write(folder: Path, data_dir: Path, manifest: dict[str, Any], tokenizer: Tok
                 name = row["source"]
                 if name not in writers:
                     writers[name] = Writer(folder / f"{split}-{len(writers):03d}", dtype)
-                document = [tokenizer.bos, *ids[offsets[index] : offsets[index + 1]], tokenizer.eos]
-                writers[name].add(np.array(document, dtype=dtype), len(row["text"].encode()))
+                text_ids = ids[offsets[index] : offsets[index + 1]]
+                document = np.concatenate(([tokenizer.bos], text_ids, [tokenizer.eos]))
+                writers[name].add(document.astype(dtype), len(row["text"].encode()))
         for name, writer in writers.items():
             num_tokens = writer.close()
             entry = {"split": split, "source": name, "stem": writer.stem.name, "tokens": num_tokens, "weight": weights[name]}

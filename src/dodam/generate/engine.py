@@ -42,7 +42,7 @@ class Engine:
         return bool(self.sequences)
 
     def add(self, ids: List[int], params: SamplingParams) -> int:
-        """Queue a prompt; the number that its events carry. ValueError when it is empty or leaves no room in the context."""
+        """Queue a prompt; the number that its events carry. ValueError for one that is empty or fills the context."""
         if not 1 <= len(ids) < self.context:
             raise ValueError(f"a prompt must have from 1 to {self.context - 1} tokens, not {len(ids)}")
         seed = secrets.randbits(64) if params.seed is None else params.seed

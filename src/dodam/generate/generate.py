@@ -58,8 +58,8 @@ class Generate(Sampling):
 
     model: Path
     """A model folder or a run folder."""
-    prompt: str
-    """The text to continue or the message to answer; - reads it from standard input."""
+    prompt: str = "-"
+    """The text to continue or the message to answer; - or nothing reads it from standard input."""
     raw: bool = False
     """Continue the text as it stands, also with a tuned model."""
     num_samples: Annotated[int, Gt(0)] = 1
@@ -94,7 +94,7 @@ def run(config: Generate) -> dict:
 
 
 def pieces(engine: "Engine", answers: dict) -> Iterator[tuple[int, str]]:
-    """Run the engine until every answer has ended; (request, new text) as it comes, the last one of each when it ends."""
+    """Run the engine until every answer has ended; (request, new text) as it comes, and once when it ends."""
     while engine.busy:
         for event in engine.step():
             answer = answers[event.request]
@@ -125,7 +125,7 @@ def open_engine(loaded: "LoadedModel", *, rows: int, longest: int) -> "Engine":
 
 
 def prompt_ids(loaded: "LoadedModel", prompt: str, *, raw: bool) -> list[int]:
-    """The prompt as the model saw such texts in training: as a message when it is tuned, else as a document's beginning."""
+    """The prompt as such texts were trained on: as a message to a tuned model, else as the beginning of a document."""
     from dodam.data.conversation import encode
 
     if loaded.tokenizer.chat_template is None or raw:

@@ -1,7 +1,7 @@
 """From logits to token ids: pure functions on tensors, all rows at once, each row by its own parameters.
 
-B rows, V vocabulary, K candidates. What a row samples depends on its own logits, parameters, seed and position only, never
-on its neighbours: the noise is a hash of (seed, position), not the state of a generator.
+B rows, V vocabulary, K candidates. What a row samples depends on its own logits, parameters, seed and position only,
+never on its neighbours: the noise is a hash of (seed, position), not the state of a generator.
 """
 
 import math
@@ -51,9 +51,7 @@ class Controls:
             top_k_B1=column(top_k, ranked),
             top_p_B1=column([p.top_p for p in params], ranked),
             min_p_B1=column([p.min_p for p in params], any(p.min_p > 0 for p in params)),
-            penalty_B1=column(
-                [p.repetition_penalty for p in params], any(p.repetition_penalty != 1 for p in params)
-            ),
+            penalty_B1=column([p.repetition_penalty for p in params], any(p.repetition_penalty != 1 for p in params)),
             seeds_B=torch.tensor([signed(seed) for seed in seeds], device=device),
             num_candidates=min(vocabulary, max([CANDIDATES, *(k for k in top_k if k < vocabulary)])),
         )
@@ -75,7 +73,7 @@ def sample(logits_BV: Tensor, controls: Controls, positions_B: Tensor, seen_BV: 
 
 
 def penalize(logits_BV: Tensor, seen_BV: Tensor, penalty_B1: Tensor) -> Tensor:
-    """Divide positive and multiply negative logits of seen tokens by the penalty (Keskar et al. 2019, CTRL, section 4.1)."""
+    """Divide positive and multiply negative logits of seen tokens by the penalty (Keskar et al. 2019, section 4.1)."""
     factors_BV = torch.where(logits_BV > 0, 1 / penalty_B1, penalty_B1)
     return torch.where(seen_BV, logits_BV * factors_BV, logits_BV)
 
@@ -94,9 +92,7 @@ def filter_floor(scaled_BV: Tensor, weights_BV: Tensor, controls: Controls) -> T
     return None if not floors else torch.stack(floors).amax(0)
 
 
-def rank_floor(
-    scaled_BV: Tensor, total_B1: Tensor, top_k_B1: Tensor, top_p_B1: Tensor, num_candidates: int
-) -> Tensor:
+def rank_floor(scaled_BV: Tensor, total_B1: Tensor, top_k_B1: Tensor, top_p_B1: Tensor, num_candidates: int) -> Tensor:
     """The logit of the last token that top-k and top-p keep, -inf for a row that uses neither.
 
     The `num_candidates` likeliest tokens hold every row's k. A row whose nucleus is larger is done again with more."""

@@ -1,7 +1,7 @@
 """Who runs in the next step: a queue of waiting sequences and the rows of the running ones.
 
-Holds no tensors. Running sequences occupy rows 0..n-1; when one leaves, the last one takes its row, and the caller is told
-so that it can move what it keeps for that row.
+Holds no tensors. Running sequences occupy rows 0..n-1; when one leaves, the last one takes its row, and the caller is
+told so that it can move what it keeps for that row.
 """
 
 from collections import deque

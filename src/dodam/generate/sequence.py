@@ -11,7 +11,7 @@ Reason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How one request is answered. The order of the filters is: repetition penalty, temperature, top-k, top-p, min-p."""
+    """How one request is answered. The order is: repetition penalty, temperature, top-k, top-p, min-p."""
 
     max_tokens: int = 256
     """Most tokens in the answer; the context may end it sooner."""
@@ -49,7 +49,7 @@ class SamplingParams:
 
 
 class Logprob(NamedTuple):
-    """The log-probability of a chosen token under the model itself (temperature 1, no filters), and the likeliest ones."""
+    """The log-probability of a chosen token by the model itself (temperature 1, no filters), and the likeliest ones."""
 
     chosen: float
     top: list[tuple[int, float]]

@@ -105,11 +105,13 @@ def load(config: Serve, keys: tuple[str, ...]) -> "Service":
     from dodam.serve.routes import Served, Service
     from dodam.serve.worker import Worker
 
-    models: dict[str, Any] = {}
-    for argument in config.models:
-        name, path = named(argument)
-        if name in models:
+    paths: dict[str, Path] = {}
+    for name, path in map(named, config.models):
+        if name in paths:
             raise UsageError(f"two models are called {name!r}", mend="Name them apart: NAME=FOLDER.")
+        paths[name] = path
+    models = {}
+    for name, path in paths.items():
         loaded = open_model(path, config.device)
         engine = Engine(
             loaded.model, stop_ids=loaded.stop_ids, pad_id=loaded.tokenizer.pad, max_rows=config.max_running
@@ -118,9 +120,7 @@ def load(config: Serve, keys: tuple[str, ...]) -> "Service":
     return Service(
         models=models,
         limits=Limits(config.max_tokens, config.max_seconds, config.max_body, config.rate),
-        defaults=SamplingParams(
-            max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p
-        ),
+        defaults=SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p),
         keys=Keys(keys),
         rate=Rate(config.rate),
         metrics=Metrics({name: served.worker for name, served in models.items()}),

@@ -1,7 +1,6 @@
 """What the server counts, in Prometheus' text form: requests, tokens, times, and how full each model is."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dodam.serve.worker import Worker

@@ -1,4 +1,4 @@
-"""The chat page: one static file, served with a policy that lets it run only its own script and reach only this server."""
+"""The chat page: one static file, with a policy that lets it run only its own script and reach only this server."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The requests and errors of the OpenAI API that we speak. Bodies come in and are checked; `reply.py` makes the answers.
+"""The requests and errors of the OpenAI API. Bodies come in and are checked; `reply.py` makes the answers.
 
 What would change the answer but is not supported is refused with a clear message; what is harmless is accepted.
 """
@@ -100,6 +100,7 @@ class Completion(BaseModel):
     @property
     def stops(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
 
 # Fields that would change the answer, with the values that ask for nothing.
 UNSUPPORTED: dict[str, tuple] = {

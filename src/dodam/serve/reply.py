@@ -88,11 +88,13 @@ class Reply:
         return {
             "tokens": texts,
             "token_logprobs": [finite(logprob.chosen) for _, logprob in tokens],
-            "top_logprobs": [
-                {self.tokenizer.piece(id): finite(value) for id, value in logprob.top} for _, logprob in tokens
-            ],
+            "top_logprobs": [self.by_text(logprob.top) for _, logprob in tokens],
             "text_offset": [sum(map(len, texts[:i])) for i in range(len(texts))],
         }
+
+    def by_text(self, top: list[tuple[int, float]]) -> dict[str, float]:
+        """The old shape names tokens by text only; of those that look alike the likeliest is told."""
+        return {self.tokenizer.piece(id): finite(value) for id, value in reversed(top)}
 
 
 def usage(num_prompt: int, num_completion: int) -> dict[str, int]:

@@ -64,7 +64,7 @@ class Service:
         return self.models[name]
 
     def watch(self, request: Request, worker: Worker, job: Job) -> None:
-        """Start the task that owns the job. It ends the job when the client has its answer, leaves, or takes too long."""
+        """Start the task that owns the job and ends it when the client has its answer, leaves, or the time is over."""
         task = asyncio.create_task(watch(request, worker, job, self.limits.max_seconds))
         self.watches.add(task)
         task.add_done_callback(self.watches.discard)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from annotated_types import Gt
+from annotated_types import Gt, MinLen
 
 from dodam.config import fingerprint, to_json
 from dodam.errors import DataError, UsageError
@@ -30,7 +30,7 @@ BY_BYTES = ((20e6, 4096), (100e6, 8192), (1e9, 16_384), (float("inf"), 32_768))
 class TokenizerTrain:
     """Learn a vocabulary from text."""
 
-    data: tuple[str, ...]
+    data: Annotated[tuple[str, ...], MinLen(1)]
     """A data folder, or text files, folders and globs."""
     out: Path
     """The tokenizer folder to write."""
@@ -59,7 +59,8 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
     vocabulary = config.vocabulary or next(size for limit, size in BY_BYTES if num_bytes < limit)
     if vocabulary % 64 or vocabulary < SMALLEST:
         raise UsageError(
-            f"a vocabulary of {vocabulary} cannot be: it is a multiple of 64 and at least {SMALLEST}", where="--vocabulary"
+            f"a vocabulary of {vocabulary} cannot be: it is a multiple of 64 and at least {SMALLEST}",
+            where="--vocabulary",
         )
     counter = Counter()
     raw = learn(counter.count(sample(texts, num_bytes, config)), vocabulary, SPECIAL_TOKENS)
@@ -85,16 +86,25 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
 
 
 def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
-    """All texts, about how many bytes they have, and what tells this text from another."""
-    from dodam.data.documents import is_data_folder, read_documents, read_manifest
-    from dodam.data.sources import documents, size_of
+    """All texts, how many bytes they have, and what tells this text from another."""
+    from dodam import __version__, files
+    from dodam.data.documents import read_documents, read_manifest
+    from dodam.data.sources import SAMPLE, Skipped, documents, inputs_of
 
-    if len(config.data) == 1 and is_data_folder(Path(config.data[0])):
-        manifest = read_manifest(Path(config.data[0]))
-        num_bytes = sum(source["bytes"] for source in manifest["splits"]["train"].values())
-        return (row["text"] for row in read_documents(Path(config.data[0]), "train")), num_bytes, manifest["files"]
-    num_bytes = size_of(config.data)
-    return (document.text for document in documents(config.data)), num_bytes, num_bytes
+    folder = Path(config.data[0])
+    if len(config.data) == 1 and (folder / "manifest.json").is_file():
+        manifest = read_manifest(folder)
+        texts = (row["text"] for row in read_documents(folder, "train"))
+        return texts, manifest["splits"]["train"]["bytes"], manifest["files"]
+    inputs = inputs_of(config.data)
+
+    def texts_of_files() -> Iterator[str]:
+        found = documents(inputs, columns={}, encoding="utf-8", skipped=Skipped(False))
+        return (document.text for document in found)
+
+    num_bytes = sum(len(text.encode(errors="replace")) for text in texts_of_files())
+    marks = {one.path: __version__ if one.path.startswith(SAMPLE) else files.xxh3(one.path) for one in inputs}
+    return texts_of_files(), num_bytes, marks
 
 
 def sample(texts: Iterator[str], num_bytes: int, config: TokenizerTrain) -> Iterator[str]:
@@ -115,7 +125,7 @@ class Counter:
 
     def count(self, texts: Iterable[str]) -> Iterator[str]:
         for text in texts:
-            self.bytes += len(text.encode())
+            self.bytes += len(text.encode(errors="replace"))
             if len(self.first) < 1000:
                 self.first.append(text)
             yield text
@@ -145,7 +155,7 @@ def learn(texts: Iterable[str], vocabulary: int, special_tokens: tuple[str, ...]
 
 
 def fill_up(raw: "HFTokenizer", vocabulary: int) -> None:
-    """Little text gives fewer merges than asked for: fill up with unused special tokens, so that the size is as stated."""
+    """Little text gives fewer merges than asked for: unused special tokens make the size what was asked for."""
     from tokenizers import AddedToken
 
     missing = vocabulary - raw.get_vocab_size(with_added_tokens=True)

@@ -5,12 +5,14 @@ and the checksum of the tensors). A torn newest checkpoint is noticed and the on
 """
 
 import hashlib
+import re
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,11 +26,22 @@ KEPT = 2
 def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write `folder/step-N` whole or not at all, then drop all but the newest two. StorageError when the disk is full."""
     with files.new_dir(folder / f"step-{step:08d}") as target:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, target / "tensors.safetensors")
+        write_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, target / "tensors.safetensors")
         checksum = file_hash(target / "tensors.safetensors")
         files.write_json(target / "state.json", {"format": FORMAT, "step": step, "checksum": checksum, **state})
     for old in checkpoints(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file; what the disk refuses is raised as OSError, as for any other file."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error)) from None
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -1,0 +1,239 @@
+"""Rows and documents out of files: text, Markdown, JSONL/JSON, CSV/TSV, Parquet, gzip and zstd of these, `sample:NAME`.
+
+In: paths of files, folders and globs. Out: rows with where they came from ("file.jsonl:12", row), or `Document`s.
+Everything is streamed (only .json is read whole). What cannot be read is a DataError with file and line, or is skipped
+and counted.
+"""
+
+import glob
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Gt
+
+from dodam.data.readers import ROW_READERS, SUFFIXES, suffix, text_pieces
+from dodam.data.text import language
+from dodam.errors import DataError, UsageError
+
+SAMPLE = "sample:"
+SAMPLES = ("text", "chat", "tests", "preferences")
+SAMPLE_SEED = 1
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where text comes from, and how much of it is wanted."""
+
+    path: str
+    """A file, a folder, a glob, or `sample:text`."""
+    weight: Annotated[float, Gt(0)] = 1.0
+    """How many times as often as the others it is read in training."""
+    name: str = ""
+    """What reports call it. Default: by the name of the file."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file to read (or `sample:NAME`), with the source it belongs to and that source's name in reports."""
+
+    path: str
+    source: Source
+    name: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text as it was read; `id` is FILE:LINE, `language` is ko, en or other."""
+
+    text: str
+    id: str
+    source: str
+    language: str
+    license: str
+
+
+OR_SKIP = "Or leave such rows out: --skip-bad."
+
+
+@dataclass
+class Skipped:
+    """What to do with rows that cannot be used: stop at the first, or count them and keep the first as an example."""
+
+    allowed: bool
+    otherwise: str = ""
+    """What else can be done about it, told behind the mend: that there is a flag."""
+    count: int = 0
+    first: str = ""
+
+    def add(self, error: DataError) -> None:
+        """Raise the error, or count it."""
+        if not self.allowed:
+            raise DataError(error.what, where=error.where, mend=f"{error.mend} {self.otherwise}".strip()) from None
+        self.count += 1
+        self.first = self.first or str(error)
+
+    def __str__(self) -> str:
+        return f"{self.count:,} left out that cannot be read. The first: {self.first}"
+
+
+def rows(path: str, *, columns: dict[str, str] | None = None, skip_bad: bool = False) -> Iterator[tuple[str, Row]]:
+    """The rows of a file, folder, glob or `sample:NAME`, each with FILE:LINE.
+
+    `columns` {"prompt": "q"} adds the value of column q under the name prompt. A row that cannot be read is a
+    DataError; with `skip_bad` such rows are left out and their number is told."""
+    skipped = Skipped(skip_bad)
+    yield from read_rows(path, columns=columns or {}, encoding="utf-8", skipped=skipped)
+    if skipped.count:
+        print(f"{path}: {skipped}", file=sys.stderr)
+
+
+def read_rows(
+    path: str, *, columns: dict[str, str], encoding: str, skipped: Skipped, seed: int = SAMPLE_SEED
+) -> Iterator[tuple[str, Row]]:
+    """`rows` with an encoding, the seed of the bundled corpus, and a count of what was skipped."""
+    for file in [path] if path.startswith(SAMPLE) else files_of(path):
+        yield from _renamed(_file_rows(file, encoding, skipped, seed), columns, skipped)
+
+
+def documents(
+    inputs: Iterable[Input],
+    *,
+    columns: dict[str, str],
+    encoding: str,
+    skipped: Skipped,
+    license: str = "",
+    seed: int = SAMPLE_SEED,
+) -> Iterator[Document]:
+    """The documents of all inputs, in order. Rows give their column `text`, or the one that `columns` names for it; a
+    plain text file is one document, a large one is split at blank lines."""
+    unknown = sorted(columns.keys() - {"text"})
+    if unknown:
+        raise UsageError(f"{unknown[0]} is nothing a document has", where="--columns", mend="Known: text.")
+    for one in inputs:
+        for where, text, row in _texts(one.path, columns, encoding, skipped, seed):
+            terms = str(row.get("license") or license)
+            yield Document(text, where, one.name, language(text), terms)
+
+
+def _texts(
+    path: str, columns: dict[str, str], encoding: str, skipped: Skipped, seed: int
+) -> Iterator[tuple[str, str, Row]]:
+    if not path.startswith(SAMPLE) and suffix(path) not in ROW_READERS:
+        try:
+            for where, text in text_pieces(path, encoding):
+                yield where, text, {}
+        except DataError as error:
+            skipped.add(error)
+        return
+    for where, row in _renamed(_file_rows(path, encoding, skipped, seed), columns, skipped):
+        text = row.get("text", "")
+        if "text" not in row:
+            mend = "Name the column that holds it: --columns text=NAME."
+            skipped.add(DataError(f"there is no column `text`; there are {_names(row)}", where=where, mend=mend))
+        elif text is not None and not isinstance(text, str):
+            skipped.add(DataError(f"`text` is no text but {type(text).__name__}", where=where))
+        else:
+            yield where, text or "", row
+
+
+def _file_rows(path: str, encoding: str, skipped: Skipped, seed: int) -> Iterator[tuple[str, Row]]:
+    """The rows of one file; an error inside one row is skipped alone, one of the file ends it."""
+    if path.startswith(SAMPLE):
+        yield from _sample_rows(path, seed)
+        return
+    reader = ROW_READERS.get(suffix(path))
+    if reader is None:
+        known = ", ".join(ROW_READERS)
+        raise DataError("rows were expected, and this is no file of rows", where=path, mend=f"Known endings: {known}.")
+    try:
+        for where, row in reader(path, encoding):
+            if isinstance(row, DataError):
+                skipped.add(row)
+            else:
+                yield where, row
+    except DataError as error:
+        skipped.add(error)
+
+
+def _sample_rows(path: str, seed: int) -> Iterator[tuple[str, Row]]:
+    from dodam.sample import corpus
+
+    name = path.removeprefix(SAMPLE)
+    if name not in SAMPLES:
+        raise DataError("is not part of the bundled corpus", where=path, mend=f"Known: {', '.join(SAMPLES)}.")
+    for number, row in enumerate(getattr(corpus, name)(seed), start=1):
+        yield f"{path}:{number}", row
+
+
+def _renamed(rows: Iterator[tuple[str, Row]], columns: dict[str, str], skipped: Skipped) -> Iterator[tuple[str, Row]]:
+    for where, row in rows:
+        missing = [name for name in columns.values() if name not in row]
+        if missing:
+            mend = f"There are {_names(row)}."
+            skipped.add(DataError(f"there is no column `{missing[0]}`", where=where, mend=mend))
+        else:
+            yield where, {**row, **{role: row[name] for role, name in columns.items()}}
+
+
+def _names(row: Row) -> str:
+    return ", ".join(f"`{name}`" for name in row)
+
+
+def files_of(path: str) -> list[str]:
+    """The files a path stands for: itself, what a glob matches, all of a folder that has a known ending. Sorted; what
+    begins with a dot is left out. DataError when there is none."""
+    place = Path(path).expanduser()
+    if place.is_file():
+        return [str(place)]
+    if place.is_dir():
+        found = [file for file in place.rglob("*") if file.is_file() and not _hidden(file.relative_to(place))]
+        read = [file for file in found if suffix(str(file)) in SUFFIXES]
+        if len(read) < len(found):
+            others = ", ".join(sorted({file.suffix or file.name for file in found} - {f.suffix for f in read})[:8])
+            print(
+                f"{path}: {len(found) - len(read)} files with other endings are not read ({others}).", file=sys.stderr
+            )
+    elif glob.has_magic(path):
+        read = [file for file in map(Path, glob.glob(str(place), recursive=True)) if file.is_file()]
+    else:
+        raise DataError("there is no such file or folder", where=path, mend="Is the path right?")
+    if not read:
+        raise DataError("no file here can be read", where=path, mend=f"Known endings: {', '.join(SUFFIXES)}.")
+    return [str(file) for file in sorted(read)]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def inputs_of(sources: Iterable[str | Source]) -> list[Input]:
+    """Every file of all sources, with a name for reports. No file twice; no name for two sources."""
+    inputs: dict[str, Input] = {}
+    taken: dict[str, Source] = {}
+    for entry in sources:
+        source = Source(entry) if isinstance(entry, str) else entry
+        sample = source.path.startswith(SAMPLE)
+        for path in [source.path] if sample else files_of(source.path):
+            name = source.name or ("sample" if sample else _name(path, source.path))
+            if taken.get(name, source) is not source and not source.name:
+                name = f"{Path(path).absolute().parent.name}-{name}"
+            while taken.get(name, source) is not source:
+                name = f"{name}-{len(taken) + 1}"
+            taken[name] = source
+            inputs.setdefault(path if sample else str(Path(path).resolve()), Input(path, source, name))
+    return list(inputs.values())
+
+
+def _name(path: str, asked: str) -> str:
+    """A file of rows goes by its own name, its numbers (`train-00001`) left off; files of text go by their folder's."""
+    if path != asked and suffix(path) not in ROW_READERS:
+        folder = Path(asked) if Path(asked).is_dir() else Path(path).parent
+        return folder.absolute().name or "text"
+    stem = Path(path).name.split(".")[0]
+    return re.sub(r"[-_]?\d+(-of-\d+)?$", "", stem) or stem

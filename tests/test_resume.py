@@ -1,0 +1,160 @@
+"""Exact resume: a stage killed with SIGKILL and started again ends with the same bytes as one that was left alone.
+
+One row a stage in `STAGES`; each is the command line of a short run. Runs save after every step here, so that a kill can
+fall anywhere between two steps or into the writing of a checkpoint.
+"""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STEPS = 14
+COMMON = ["--steps", str(STEPS), "--batch", "4", "--checkpoint-seconds", "0", "--threads", "1", "--compile", "no"]
+
+STAGES = {
+    "pretrain": ["pretrain", "--data", "{data}", "--depth", "1", "--width", "64", "--context", "64"],
+    "sft": ["sft", "--data", "{chat}", "--model", "{base}", "--microbatch", "2"],
+}
+
+
+def dodam(*words: str) -> list[str]:
+    return [sys.executable, "-m", "dodam", *words]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(dodam(*words), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A small data folder, conversations and a base model to start the stages from."""
+    folder = tmp_path_factory.mktemp("world")
+    rng = random.Random(0)
+    words = "the sky sea sun is blue red warm cold 하늘은 바다는 파랗다 붉다 그리고 아주 and very 1 2 3".split()
+    texts = [" ".join(rng.choice(words) for _ in range(60)) for _ in range(300)]
+    (folder / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    chats = [{"question": text[:40], "answer": text[40:80]} for text in texts]
+    (folder / "chat.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats), encoding="utf-8")
+    names = {name: str(folder / name) for name in ("data", "tokenizer", "base")}
+    run("prepare", "--data", str(folder / "text.jsonl"), "--out", names["data"], "--validation", "0.05")
+    run("tokenizer", "train", "--data", names["data"], "--out", names["tokenizer"], "--vocabulary", "512")
+    pretrain = [word.format(**names) for word in STAGES["pretrain"]]
+    run(*pretrain, *COMMON, "--tokenizer", names["tokenizer"], "--out", names["base"])
+    return {**names, "chat": str(folder / "chat.jsonl")}
+
+
+def command(stage: str, world: dict[str, str], out: Path) -> list[str]:
+    words = [word.format(**world) for word in STAGES[stage]]
+    extra = ["--tokenizer", world["tokenizer"]] if stage == "pretrain" else []
+    return [*words, *COMMON, *extra, "--out", str(out)]
+
+
+def weights(out: Path) -> str:
+    return hashlib.sha256((out / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def kill_after(words: list[str], out: Path, step: int, delay: float) -> None:
+    """Start a command and kill it with SIGKILL a moment after it has saved `step`."""
+    process = subprocess.Popen(dodam(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        saved = [int(path.name[5:]) for path in (out / "checkpoint").glob("step-*")]
+        if max(saved, default=-1) >= step:
+            break
+        time.sleep(0.002)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_and_resumed_equals_undisturbed(stage: str, world: dict[str, str], tmp_path: Path) -> None:
+    run(*command(stage, world, tmp_path / "calm"))
+    killed = tmp_path / "killed"
+    rng = random.Random(1)
+    for step in (3, 9):
+        kill_after(command(stage, world, killed), killed, step, rng.uniform(0.0, 0.03))
+        assert not (killed / "result.json").is_file(), "the run was over before it could be killed"
+    run(*command(stage, world, killed))
+    assert weights(killed) == weights(tmp_path / "calm")
+    steps = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    logged = [row["step"] for row in steps if "loss" in row]
+    assert logged == sorted(set(logged)), "a step was told twice"
+
+
+def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(world: dict[str, str], tmp_path: Path) -> None:
+    out = Path(world["base"])
+    before = (out / "model" / "model.safetensors").stat().st_mtime_ns
+    again = run(*command("pretrain", world, out), "--json")
+    assert json.loads(again.stdout.splitlines()[-1])["steps"] == STEPS
+    assert (out / "model" / "model.safetensors").stat().st_mtime_ns == before
+    other = subprocess.run(dodam(*command("pretrain", world, out), "--seed", "5"), capture_output=True, text=True)
+    assert other.returncode == 2
+    assert "seed" in other.stderr
+    assert "--out" in other.stderr
+
+
+@pytest.mark.parametrize("harm", ["tensors", "state"])
+def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(harm: str, world: dict[str, str], tmp_path: Path) -> None:
+    run(*command("sft", world, tmp_path / "calm"))
+    out = tmp_path / "torn"
+    kill_after(command("sft", world, out), out, 6, 0.0)
+    newest = max((out / "checkpoint").glob("step-*"))
+    file = newest / ("tensors.safetensors" if harm == "tensors" else "state.json")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    done = run(*command("sft", world, out))
+    assert "torn" in done.stderr
+    assert weights(out) == weights(tmp_path / "calm")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, world: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    words = command("sft", world, out)
+    process = subprocess.Popen(dodam(*words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not list((out / "checkpoint").glob("step-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Go on with: dodam sft" in errors
+    assert "Traceback" not in errors
+    run(*words)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
+def test_a_full_disk_is_one_message_and_the_last_checkpoint_stays(
+    world: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    import torch
+
+    from dodam.errors import StorageError
+    from dodam.train import checkpoint
+
+    folder = tmp_path / "checkpoint"
+    tensors = {"model.a": torch.arange(4.0)}
+    checkpoint.save(folder, 1, tensors, {"tokens": 1})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(StorageError, match="the disk is full"):
+        checkpoint.save(folder, 2, tensors, {"tokens": 2})
+    found = checkpoint.load(folder)
+    assert found is not None
+    assert found[1]["step"] == 1
+    assert [path.name for path in folder.iterdir()] == ["step-00000001"]
