@@ -1,4 +1,4 @@
-"""Conversations: every format gives the same messages, bad rows are named, and the template says what transformers says."""
+"""Conversations: each format gives the same messages, bad rows are named, transformers renders and encodes the same."""
 
 import json
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_input_and_system_columns(tmp_path: Path) -> None:
 def test_columns_override_what_would_be_found(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"question": "no", "answer": "no", "ask": QUESTION, "say": ANSWER})
     assert read(path, columns={"prompt": "ask", "target": "say"})[0].messages == PAIR
-    with pytest.raises(DataError, match="no column `speak`.*`ask`, `say`"):
+    with pytest.raises(DataError, match=r"no column `speak`.*`ask`, `say`"):
         read(path, columns={"prompt": "ask", "target": "speak"})
     with pytest.raises(UsageError, match="reply"):
         read(path, columns={"reply": "say"})

@@ -147,5 +147,5 @@ def test_the_oldest_turns_are_dropped(models: Path, capsys: pytest.CaptureFixtur
 
 def test_generate_flags_reach_the_engine() -> None:
     config = Generate(model=Path("m"), prompt="x", top_k=3, min_p=0.1, stop=("a",), seed=4)
-    params = config.params(seed=9)
+    params = config.params(5)
     assert (params.top_k, params.min_p, params.stop, params.seed, params.top_p) == (3, 0.1, ("a",), 9, 0.9)

@@ -284,7 +284,7 @@ def _compiled(template: str) -> "Template":
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
-    environment.globals["raise_exception"] = refuse
+    environment.globals.update(raise_exception=refuse)
     try:
         return environment.from_string(template)
     except jinja2.TemplateError as error:

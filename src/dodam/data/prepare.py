@@ -8,7 +8,7 @@ removed. The folder is put in place in one move; asked for again with the same f
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,7 +134,7 @@ def write(config: Prepare, inputs: list[Input], folder: Path) -> dict[str, Any]:
         seed=config.seed,
     )
     writers = {split: SplitWriter(folder / "documents", split) for split in ("train", "validation")}
-    for split, document in split_documents(cleaned(found, config, removed), config.validation):
+    for split, document in split_documents(kept(found, config, removed), config.validation):
         writers[split].add(document)
     for writer in writers.values():
         writer.close()
@@ -148,23 +148,20 @@ def write(config: Prepare, inputs: list[Input], folder: Path) -> dict[str, Any]:
     return _manifest(inputs, folder, writers, removed)
 
 
-def cleaned(found: Iterator[Document], config: Prepare, removed: Counter[str]) -> Iterator[tuple[int, Document]]:
-    """Cleaned documents with a 128-bit hash of their text; those left out are counted in `removed` by reason."""
+def kept(found: Iterator[Document], config: Prepare, removed: Counter[str]) -> Iterator[tuple[int, Document]]:
+    """Documents with a 128-bit hash of their text; those left out are counted in `removed` by reason."""
     import xxhash
-
-    from dodam.data.text import clean
 
     seen: set[int] = set()
     for document in found:
-        text = clean(document.text)
-        digest = xxhash.xxh3_128_intdigest(text.encode())
-        if len(text) < config.min_characters:
-            removed["too short" if text else "empty"] += 1
+        digest = xxhash.xxh3_128_intdigest(document.text.encode())
+        if len(document.text) < config.min_characters:
+            removed["too short" if document.text else "empty"] += 1
         elif config.deduplicate and digest in seen:
             removed["duplicate"] += 1
         else:
             seen.add(digest)
-            yield digest, replace(document, text=text)
+            yield digest, document
 
 
 def split_documents(found: Iterator[tuple[int, Document]], share: float) -> Iterator[tuple[str, Document]]:
@@ -192,9 +189,9 @@ def split_documents(found: Iterator[tuple[int, Document]], share: float) -> Iter
         else:
             others.add(source)
             yield "train", document
-    for source, (_, kept) in lowest.items():
+    for source, (_, equal) in lowest.items():
         split = "validation" if source in others and source not in held_back else "train"
-        yield from ((split, document) for document in kept)
+        yield from ((split, document) for document in equal)
 
 
 class SplitWriter:

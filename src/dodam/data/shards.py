@@ -1,8 +1,8 @@
 """Token shards: a data folder's text as ids, memory-mapped, one set for each tokenizer.
 
 `DATA/shards/FINGERPRINT/` holds, for each split and source, `SPLIT-N.bin` (uint16, or uint32 from 65,536 ids on) with
-`SPLIT-N.ends.npy` (where each document ends) and `SPLIT-N.bytes.npy` (bytes of each document's text), the tokenizer itself
-and a manifest with checksums. A document is `<bos> ids <eos>`.
+`SPLIT-N.ends.npy` (where each document ends) and `SPLIT-N.bytes.npy` (bytes of each document's text), the tokenizer
+itself and a manifest with checksums. A document is `<bos> ids <eos>`.
 """
 
 import sys
@@ -59,7 +59,9 @@ def tokenizers_of(data_dir: Path) -> list[Path]:
 
 
 def ensure_shards(data_dir: Path, tokenizer: Tokenizer) -> Shards:
-    """Open the shards of this tokenizer; make them when they are not there or the text has changed. FolderError if torn."""
+    """Open the shards of this tokenizer; make them when they are not there or the text has changed.
+
+    FolderError when they are torn."""
     data_dir = Path(data_dir)
     manifest = read_manifest(data_dir)
     path = data_dir / "shards" / tokenizer.fingerprint
@@ -93,21 +95,23 @@ def write(folder: Path, data_dir: Path, manifest: dict[str, Any], tokenizer: Tok
                 writers[name].add(document.astype(dtype), len(row["text"].encode()))
         for name, writer in writers.items():
             num_tokens = writer.close()
-            entry = {"split": split, "source": name, "stem": writer.stem.name, "tokens": num_tokens, "weight": weights[name]}
-            parts = {part: f"{writer.stem.name}.{part}" for part in ("bin", "ends.npy", "bytes.npy")}
+            stem = writer.stem.name
+            names = [f"{stem}.{part}" for part in ("bin", "ends.npy", "bytes.npy")]
             entries.append(
                 {
-                    **entry,
+                    "split": split,
+                    "source": name,
+                    "stem": stem,
+                    "weight": weights[name],
+                    "tokens": num_tokens,
                     "documents": len(writer.ends),
-                    "sizes": {file: (folder / file).stat().st_size for file in parts.values()},
-                    "xxh3": {file: files.xxh3(folder / file) for file in parts.values()},
+                    "sizes": {file: (folder / file).stat().st_size for file in names},
+                    "xxh3": {file: files.xxh3(folder / file) for file in names},
                 }
             )
     tokenizer.save(folder)
-    files.write_json(
-        folder / "manifest.json",
-        {"format": FORMAT, "tokenizer": tokenizer.fingerprint, "dtype": dtype, "text": manifest["files"], "files": entries},
-    )
+    about = {"format": FORMAT, "tokenizer": tokenizer.fingerprint, "dtype": dtype, "text": manifest["files"]}
+    files.write_json(folder / "manifest.json", {**about, "files": entries})
 
 
 class Writer:

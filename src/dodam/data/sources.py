@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from annotated_types import Gt
 
 from dodam.data.readers import ROW_READERS, SUFFIXES, suffix, text_pieces
-from dodam.data.text import language
+from dodam.data.text import clean, language
 from dodam.errors import DataError, UsageError
 
 SAMPLE = "sample:"
@@ -49,7 +49,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Document:
-    """One text as it was read; `id` is FILE:LINE, `language` is ko, en or other."""
+    """One cleaned text; `id` is FILE:LINE, `language` is ko, en or other."""
 
     text: str
     id: str
@@ -110,15 +110,15 @@ def documents(
     license: str = "",
     seed: int = SAMPLE_SEED,
 ) -> Iterator[Document]:
-    """The documents of all inputs, in order. Rows give their column `text`, or the one that `columns` names for it; a
+    """The documents of all inputs, in order, cleaned. Rows give their column `text`, or the one that `columns` names for it; a
     plain text file is one document, a large one is split at blank lines."""
     unknown = sorted(columns.keys() - {"text"})
     if unknown:
         raise UsageError(f"{unknown[0]} is nothing a document has", where="--columns", mend="Known: text.")
     for one in inputs:
         for where, text, row in _texts(one.path, columns, encoding, skipped, seed):
-            terms = str(row.get("license") or license)
-            yield Document(text, where, one.name, language(text), terms)
+            text = clean(text)
+            yield Document(text, where, one.name, language(text), str(row.get("license") or license))
 
 
 def _texts(
@@ -151,14 +151,19 @@ def _file_rows(path: str, encoding: str, skipped: Skipped, seed: int) -> Iterato
     if reader is None:
         known = ", ".join(ROW_READERS)
         raise DataError("rows were expected, and this is no file of rows", where=path, mend=f"Known endings: {known}.")
-    try:
-        for where, row in reader(path, encoding):
-            if isinstance(row, DataError):
-                skipped.add(row)
-            else:
-                yield where, row
-    except DataError as error:
-        skipped.add(error)
+    found = reader(path, encoding)
+    while True:
+        try:
+            where, row = next(found)
+        except StopIteration:
+            return
+        except DataError as error:
+            skipped.add(error)
+            return
+        if isinstance(row, DataError):
+            skipped.add(row)
+        else:
+            yield where, row
 
 
 def _sample_rows(path: str, seed: int) -> Iterator[tuple[str, Row]]:
@@ -196,9 +201,7 @@ def files_of(path: str) -> list[str]:
         read = [file for file in found if suffix(str(file)) in SUFFIXES]
         if len(read) < len(found):
             others = ", ".join(sorted({file.suffix or file.name for file in found} - {f.suffix for f in read})[:8])
-            print(
-                f"{path}: {len(found) - len(read)} files with other endings are not read ({others}).", file=sys.stderr
-            )
+            print(f"{path}: not read, for their endings ({others}): {len(found) - len(read)} files.", file=sys.stderr)
     elif glob.has_magic(path):
         read = [file for file in map(Path, glob.glob(str(place), recursive=True)) if file.is_file()]
     else:
@@ -213,20 +216,28 @@ def _hidden(path: Path) -> bool:
 
 
 def inputs_of(sources: Iterable[str | Source]) -> list[Input]:
-    """Every file of all sources, with a name for reports. No file twice; no name for two sources."""
+    """Every file of all sources, with a name for reports. No file twice; no name for two sources. UsageError for a file
+    that two sources want with different weights or names."""
     inputs: dict[str, Input] = {}
     taken: dict[str, Source] = {}
     for entry in sources:
         source = Source(entry) if isinstance(entry, str) else entry
         sample = source.path.startswith(SAMPLE)
         for path in [source.path] if sample else files_of(source.path):
+            key = path if sample else str(Path(path).resolve())
+            if key in inputs:
+                wanted = inputs[key].source
+                if (wanted.weight, wanted.name) != (source.weight, source.name):
+                    mend = f"It is in {wanted.path} and in {source.path}."
+                    raise UsageError("belongs to two sources of different weight or name", where=path, mend=mend)
+                continue
             name = source.name or ("sample" if sample else _name(path, source.path))
             if taken.get(name, source) is not source and not source.name:
                 name = f"{Path(path).absolute().parent.name}-{name}"
             while taken.get(name, source) is not source:
                 name = f"{name}-{len(taken) + 1}"
             taken[name] = source
-            inputs.setdefault(path if sample else str(Path(path).resolve()), Input(path, source, name))
+            inputs[key] = Input(path, source, name)
     return list(inputs.values())
 
 

@@ -6,13 +6,14 @@ Lines from standard input come in, answers go to standard output, everything els
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from dodam.data.text import clean
 from dodam.errors import UsageError
-from dodam.generate.generate import Sampling, clean, open_engine, open_model, pieces
+from dodam.generate.generate import Sampling, open_engine, open_model, pieces
 
 if TYPE_CHECKING:
     from dodam.folder import LoadedModel
@@ -73,7 +74,7 @@ class Conversation:
     def reset(self) -> None:
         self.messages = [{"role": "system", "content": clean(self.config.system)}] if self.config.system else []
 
-    def reply(self, text: str) -> Iterator[str]:
+    def reply(self, text: str) -> Generator[str]:
         """The answer to a message, piece by piece. What was said by then is kept, also when the reader stops early.
 
         UsageError when the message alone is too long for the context."""
@@ -85,10 +86,8 @@ class Conversation:
         messages, ids, num_dropped = fit(self.loaded.tokenizer, messages, context - room)
         if num_dropped:
             note(f"(the context of {context} tokens is full: the oldest {num_dropped} messages were dropped)")
-        # Each answer has its own noise, or the same question asked twice would meet the same chance.
-        seed = None if self.config.seed is None else self.config.seed + self.num_answers
+        answer = Answer(self.config.params(self.num_answers), self.loaded.tokenizer)
         self.num_answers += 1
-        answer = Answer(self.config.params(seed=seed), self.loaded.tokenizer)
         # A new engine each time: one that Ctrl-C interrupted in the middle of a step is never used again.
         engine = open_engine(self.loaded, rows=1, longest=len(ids) + self.config.max_tokens)
         request = engine.add(ids, answer.params)
@@ -166,7 +165,7 @@ def read_line() -> str | None:
             import readline  # noqa: F401  (gives input() editing and history)
     while True:
         try:
-            return clean(input("> " if sys.stdin.isatty() else "")).strip()
+            return clean(input("> " if sys.stdin.isatty() else ""))
         except EOFError:
             return None
         except KeyboardInterrupt:

@@ -43,11 +43,20 @@ class Sampling:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to run; auto takes a GPU if there is one."""
 
-    def params(self, **changes: int | None) -> "SamplingParams":
+    def params(self, number: int) -> "SamplingParams":
+        """The engine's parameters of answer `number`; each answer has its own noise, repeated with the same seed."""
         from dodam.generate.sequence import SamplingParams
 
-        names = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "seed")
-        return SamplingParams(**{name: getattr(self, name) for name in names} | changes)
+        return SamplingParams(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            stop=self.stop,
+            seed=None if self.seed is None else self.seed + number,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,16 +80,16 @@ def run(config: Generate) -> dict:
     from dodam.generate.engine import Answer
 
     loaded = open_model(config.model, config.device)
-    prompt = clean(sys.stdin.read().removesuffix("\n") if config.prompt == "-" else config.prompt)
+    prompt = whole(sys.stdin.read().removesuffix("\n") if config.prompt == "-" else config.prompt)
     ids = prompt_ids(loaded, prompt, raw=config.raw)
     if len(ids) >= loaded.model.config.context:
         context = loaded.model.config.context
         raise UsageError(f"the prompt has {len(ids)} tokens, the model's context {context}", mend="Shorten the prompt.")
     engine = open_engine(loaded, rows=min(config.num_samples, 64), longest=len(ids) + config.max_tokens)
     answers = {}
-    for sample in range(config.num_samples):
-        params = config.params(seed=None if config.seed is None else config.seed + sample)
-        answers[engine.add(ids, params)] = Answer(params, loaded.tokenizer)
+    for number in range(config.num_samples):
+        answer = Answer(config.params(number), loaded.tokenizer)
+        answers[engine.add(ids, answer.params)] = answer
     for request, piece in pieces(engine, answers):
         if config.num_samples == 1:
             print(piece, end="", flush=True)
@@ -111,10 +120,11 @@ def open_model(path: Path, device: str) -> "LoadedModel":
 
     from dodam.folder import load_model
 
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    if device not in ("auto", "cpu", found.type):
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    found = "cpu" if accelerator is None else accelerator.type
+    if device not in ("auto", "cpu", found):
         raise UsageError(f"this machine has no {device}", where="--device", mend="Use auto or cpu.")
-    return load_model(path, device=found.type if device == "auto" else device)
+    return load_model(path, device=found if device == "auto" else device)
 
 
 def open_engine(loaded: "LoadedModel", *, rows: int, longest: int) -> "Engine":
@@ -127,12 +137,13 @@ def open_engine(loaded: "LoadedModel", *, rows: int, longest: int) -> "Engine":
 def prompt_ids(loaded: "LoadedModel", prompt: str, *, raw: bool) -> list[int]:
     """The prompt as such texts were trained on: as a message to a tuned model, else as the beginning of a document."""
     from dodam.data.conversation import encode
+    from dodam.data.text import clean
 
     if loaded.tokenizer.chat_template is None or raw:
         return [loaded.tokenizer.bos, *loaded.tokenizer.encode(prompt)]
-    return encode(loaded.tokenizer, [{"role": "user", "content": prompt}], generation_prompt=True).ids
+    return encode(loaded.tokenizer, [{"role": "user", "content": clean(prompt)}], generation_prompt=True).ids
 
 
-def clean(text: str) -> str:
+def whole(text: str) -> str:
     """Bytes that were no UTF-8 on the command line come as lone surrogates, which no tokenizer takes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -6,7 +6,7 @@ One process; each model has an engine in a thread of its own. By default only th
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -149,7 +149,7 @@ def make_app(service: "Service", host: str) -> "FastAPI":
     from dodam.serve.routes import make_router
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         for served in service.models.values():
             served.worker.start()
         yield

@@ -28,7 +28,7 @@ def add_error_bodies(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return respond(APIError(error.status_code, str(error.detail), headers=dict(error.headers or {})))
+        return respond(APIError(error.status_code, error.detail, headers=dict(error.headers or {})))
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from dodam.data.text import clean
 from dodam.generate.sequence import SamplingParams
 
 MAX_CHOICES = 16
@@ -52,9 +53,9 @@ class Message(BaseModel):
     content: str | list[TextPart]
 
     def plain(self) -> dict[str, str]:
-        """As the chat template takes it: `developer` is OpenAI's newer name for `system`."""
+        """As sft learned it; `developer` is OpenAI's newer name for `system`."""
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+        return {"role": "system" if self.role == "developer" else self.role, "content": clean(text)}
 
 
 class StreamOptions(BaseModel):

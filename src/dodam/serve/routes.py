@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.security import HTTPBearer
 
+from dodam.data.conversation import encode
 from dodam.errors import DodamError
 from dodam.generate.engine import Answer
 from dodam.generate.sequence import SamplingParams
@@ -121,13 +122,12 @@ def describe(name: str, served: Served) -> dict:
 
 def chat_ids(tokenizer: Tokenizer, body: ChatCompletion, name: str) -> list[int]:
     """The conversation through the chat template, as the model was tuned on it."""
-    from dodam.data.conversation import encode
-
     if tokenizer.chat_template is None:
         message = f"{name} is a base model without a chat template: ask /v1/completions, or tune it with `dodam sft`."
         raise APIError(400, message, code="model_not_tuned", param="model")
     try:
-        return encode(tokenizer, [message.plain() for message in body.messages], generation_prompt=True).ids
+        messages = [message.plain() for message in body.messages]
+        return encode(tokenizer, messages, generation_prompt=True).ids
     except DodamError as error:
         raise APIError(400, str(error), param="messages") from None
 

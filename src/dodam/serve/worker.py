@@ -124,7 +124,7 @@ class Worker:
 
     def report(self, events: list[Event]) -> None:
         """Hand a step's events over in one call, as waking the loop costs more than an event."""
-        found = []
+        found: list[tuple[Job, int, Event | Exception]] = []
         for event in events:
             job, index = self.running[event.request]
             if event.reason is not None:
@@ -133,7 +133,7 @@ class Worker:
         self.hand_over(found)
 
     def fail(self, error: Exception) -> None:
-        found = [(job, index, error) for job, index in self.running.values()]
+        found: list[tuple[Job, int, Event | Exception]] = [(*place, error) for place in self.running.values()]
         for request in list(self.running):
             self.engine.cancel(request)
         self.running.clear()

@@ -6,7 +6,7 @@ attention stays within each, so packing changes nothing.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +36,7 @@ class Sft(Training):
     """Conversations: JSONL, JSON, CSV/TSV or Parquet files, folders, globs, or `sample:chat`. Formats are found out."""
     model: Path
     """The model to tune: a model folder or a run folder."""
-    columns: dict[str, str] = {}  # noqa: RUF012
+    columns: dict[str, str] = field(default_factory=dict)
     """Which columns hold what, when they cannot be found out: prompt=question target=answer."""
     epochs: Annotated[float, Gt(0)] | None = None
     """Passes over the conversations, when neither --steps nor --budget is given. Default: 2."""

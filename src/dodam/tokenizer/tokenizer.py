@@ -1,8 +1,8 @@
 """Text to token ids and back: byte-level BPE, kept in the Hugging Face layout.
 
 In comes a tokenizer folder (`tokenizer.json`, `tokenizer_config.json`), out go ids and text. The `tokenizers` library
-is the truth; batches go through `fastokens`, which is tens of times faster, after both agreed on a sample. What looks like
-a special token inside a text is encoded as the text it is; special ids are only ever put in by us.
+is the truth; batches go through `fastokens`, which is tens of times faster, after both agreed on a sample. What looks
+like a special token inside a text is encoded as the text it is; special ids are only ever put in by us.
 """
 
 import hashlib
@@ -122,7 +122,7 @@ class Tokenizer:
         return self.raw.decode(list(ids), skip_special_tokens=True)
 
     def piece(self, token: int) -> str:
-        """One token to look at: its text, a special token's name, or `\\xed\\x95` for part of a character."""
+        """One token to look at: its text, a special token's name; part of a character is U+FFFD."""
         name = self.raw.id_to_token(token)
         if name is None or name in self._special:
             return name or f"<id {token}>"

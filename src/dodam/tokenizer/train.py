@@ -56,6 +56,8 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
         if result.get("mark") == mark:
             print(f"tokenizer: {config.out} is already done.", file=sys.stderr)
             return result
+    elif config.out.exists() and (config.out.is_file() or any(config.out.iterdir())):
+        raise UsageError("is there and is no tokenizer folder", where=str(config.out), mend="Choose another --out.")
     vocabulary = config.vocabulary or next(size for limit, size in BY_BYTES if num_bytes < limit)
     if vocabulary % 64 or vocabulary < SMALLEST:
         raise UsageError(
@@ -124,8 +126,10 @@ class Counter:
         self.first: list[str] = []
 
     def count(self, texts: Iterable[str]) -> Iterator[str]:
-        for text in texts:
-            self.bytes += len(text.encode(errors="replace"))
+        from dodam.tokenizer.tokenizer import encodable
+
+        for text in map(encodable, texts):
+            self.bytes += len(text.encode())
             if len(self.first) < 1000:
                 self.first.append(text)
             yield text

@@ -1,0 +1,234 @@
+"""Reading: one text in every format gives the same documents; whatever cannot be read is named with file and place."""
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from dodam.data import readers
+from dodam.data.sources import Document, Skipped, Source, documents, files_of, inputs_of, rows
+from dodam.data.text import clean, language
+from dodam.errors import DataError, UsageError
+
+TEXTS = ['도담은 "말"을 배운다.\n\n둘째 문단, 쉼표.', "The sky is blue.", "세 번째 글 🙂"]
+ROWS = [{"n": str(number), "text": text} for number, text in enumerate(TEXTS)]
+
+
+def read(
+    *sources: str | Path | Source, skipped: Skipped | None = None, columns=None, encoding="utf-8"
+) -> list[Document]:
+    inputs = inputs_of([one if isinstance(one, Source) else str(one) for one in sources])
+    return list(documents(inputs, columns=columns or {}, encoding=encoding, skipped=skipped or Skipped(False)))
+
+
+def texts(*sources: str | Path | Source, **choices) -> list[str]:
+    return [document.text for document in read(*sources, **choices)]
+
+
+def table(rows: list[dict], **dialect) -> bytes:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, rows[0], **dialect)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def parquet(rows: list[dict]) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+FORMATS = {
+    ".jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode(),
+    ".ndjson": "\n\n".join(json.dumps(row) for row in ROWS).encode("utf-8-sig"),
+    ".json": json.dumps(ROWS, indent=2).encode(),
+    "-inside.json": json.dumps({"version": 1, "data": ROWS}).encode(),
+    "-lines.json": "".join(json.dumps(row) + "\n" for row in ROWS).encode(),
+    ".csv": table(ROWS),
+    ".parquet": parquet(ROWS),
+}
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_every_format_gives_the_same_documents(tmp_path: Path, ending: str, packed: str) -> None:
+    data = FORMATS[ending]
+    path = tmp_path / f"notes{ending}{packed}"
+    path.write_bytes({"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[packed](data))
+    found = read(path)
+    assert [document.text for document in found] == TEXTS
+    assert [document.language for document in found] == ["ko", "en", "ko"]
+    assert all(document.id.startswith(str(path)) for document in found)
+    assert [row["n"] for _, row in rows(str(path))] == ["0", "1", "2"]
+
+
+def test_tsv_leaves_quotation_marks_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('text\tn\n"a" and b\t1\n"whole ""field"""\t2\n"\t3\n', encoding="utf-8")
+    assert texts(tmp_path / "a.tsv") == ['"a" and b', 'whole "field"', '"']
+
+
+@pytest.mark.parametrize("ending", [".txt", ".md", ".log", ".txt.gz"])
+def test_a_text_file_is_one_document(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"note{ending}"
+    path.write_bytes((gzip.compress if ending.endswith("gz") else bytes)("\ufeff# 제목\r\n\r\n글".encode()))
+    (found,) = read(path)
+    assert (found.text, found.id, found.source) == ("# 제목\n\n글", f"{path}:1", "note")
+
+
+@pytest.mark.parametrize("separator", ["\n\n", "\n", " ", ""])
+def test_a_long_text_is_cut_without_losing_a_character(tmp_path: Path, separator: str) -> None:
+    whole = separator.join(
+        f"문단 {number:05d} 도담도담".replace(" ", "" if not separator else " ") for number in range(20_000)
+    )
+    (tmp_path / "book.txt").write_text(whole, encoding="utf-8")
+    found = list(readers.text_pieces(str(tmp_path / "book.txt"), "utf-8"))
+    assert "".join(text for _, text in found) == whole
+    assert all(len(text) <= readers.LARGEST_PIECE for _, text in found) and len(found) > 3
+    assert all(text.endswith(separator) for _, text in found[:-1])
+    assert found[1][0] == f"{tmp_path / 'book.txt'}:{1 + found[0][1].count(chr(10))}"
+    assert texts(tmp_path / "book.txt") == [clean(text) for _, text in found]
+
+
+def test_a_character_across_two_blocks(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(readers, "BLOCK", 7)
+    (tmp_path / "a.jsonl").write_bytes(FORMATS[".jsonl"])
+    assert texts(tmp_path / "a.jsonl") == TEXTS
+
+
+def test_folders_globs_and_several_sources(tmp_path: Path, capsys) -> None:
+    corpus = tmp_path / "corpus"
+    (corpus / "deep").mkdir(parents=True)
+    (corpus / ".hidden").mkdir()
+    (corpus / "b.txt").write_text("b", encoding="utf-8")
+    (corpus / "deep" / "a.md").write_text("a", encoding="utf-8")
+    (corpus / "law-00001-of-00002.jsonl").write_text('{"text": "l1", "license": "CC0"}\n', encoding="utf-8")
+    (corpus / "law-00002-of-00002.jsonl").write_text('{"text": "l2"}\n', encoding="utf-8")
+    (corpus / ".hidden" / "c.txt").write_text("hidden", encoding="utf-8")
+    (corpus / "photo.png").write_bytes(b"\x89PNG")
+    found = read(corpus)
+    assert [(one.text, one.source, one.license) for one in found] == [
+        ("b", "corpus", ""), ("a", "corpus", ""), ("l1", "law", "CC0"), ("l2", "law", ""),
+    ]  # fmt: skip
+    assert "not read, for their endings (.png): 1 files" in capsys.readouterr().err
+    assert texts(f"{corpus}/**/*.md", corpus / "b.txt", f"{corpus}/*.txt") == ["a", "b"]
+    assert {one.source for one in read(Source(str(corpus), name="mine"))} == {"mine"}
+
+
+def test_sources_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    for folder in ("ko", "en"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "docs.jsonl").write_text(f'{{"text": "{folder}"}}', encoding="utf-8")
+    assert [one.source for one in read(tmp_path / "ko", tmp_path / "en")] == ["docs", "en-docs"]
+    with pytest.raises(UsageError, match=r"docs\.jsonl: belongs to two sources"):
+        read(tmp_path / "ko", Source(str(tmp_path / "ko" / "docs.jsonl"), weight=2.0))
+
+
+def test_a_column_of_another_name(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"body": "글", "title": "제목"}\n', encoding="utf-8")
+    assert texts(tmp_path / "a.jsonl", columns={"text": "body"}) == ["글"]
+    with pytest.raises(DataError, match=r"a\.jsonl:1: there is no column `text`; there are `body`, `title`.*text=NAME"):
+        read(tmp_path / "a.jsonl")
+    with pytest.raises(UsageError, match="txt is nothing"):
+        read(tmp_path / "a.jsonl", columns={"txt": "body"})
+
+
+BAD_ROWS = {
+    "a.jsonl": (b'{"text": "good"}\n{"text": \n{"text": "good"}\n', r"a\.jsonl:2: is not JSON"),
+    "b.jsonl": (b'{"text": "good"}\n[1]\n{"text": "good"}\n', r"b\.jsonl:2: is not a JSON object"),
+    "c.jsonl": (b'{"text": "good"}\n{"text": 3}\n{"text": "good"}\n', r"c\.jsonl:2: `text` is no text but int"),
+    "d.csv": (b'n,text\n1,"go\nod"\n1,2,3\n3,good\n', r"d\.csv:4: has 3 fields, there are 2"),
+    "e.csv": (b'text\ngood\n"a"b\ngood\n', r"e\.csv:3: is not CSV"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_a_bad_row_is_named_or_skipped(tmp_path: Path, name: str) -> None:
+    data, complaint = BAD_ROWS[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=complaint) as error:
+        read(tmp_path / name, skipped=Skipped(False, "Or skip it."))
+    assert str(error.value).count("Or skip it.") == 1
+    skipped = Skipped(True)
+    assert len(read(tmp_path / name, skipped=skipped)) == 2 and skipped.count == 1
+
+
+BAD_FILES = {
+    "cp949.txt": ("가나다".encode("cp949"), r"is not utf-8 at byte 0\. It reads as cp949: --encoding cp949"),
+    "later.jsonl": (b'{"text": "1"}\n\xb0\xa1', r"is not utf-8 at byte 14"),
+    "utf16.txt": ("가나다".encode("utf-16"), r"It reads as utf-16: --encoding utf-16"),
+    "latin.txt": ("déjà vu".encode("latin-1"), r"is not utf-8 at byte 1\. Is it text\?"),
+    "nul.txt": (b"a\0b", "NUL"),
+    "broken.json": (b'[\n{"text": "a"},\n]', r"broken\.json:3: is not JSON"),
+    "number.json": (b"3", "neither an array nor an object"),
+    "twice.csv": (b"a,a\n1,2\n", "two columns have the same name"),
+    "torn.parquet": (parquet(ROWS)[:-9], "no Parquet file, or torn"),
+    "torn.jsonl.gz": (gzip.compress(FORMATS[".jsonl"])[:-12], "cannot be unpacked"),
+    "torn.txt.zst": (b"no zstd at all", "cannot be unpacked"),
+    "torn.txt.gz": (b"no gzip at all", "cannot be unpacked"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_named_or_skipped(tmp_path: Path, name: str) -> None:
+    data, complaint = BAD_FILES[name]
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "z.txt").write_text("good", encoding="utf-8")
+    with pytest.raises(DataError, match=complaint) as error:
+        read(tmp_path, skipped=Skipped(False, "Or skip it."))
+    assert str(tmp_path / name) in str(error.value) and str(error.value).count("Or skip it.") == 1
+    skipped = Skipped(True)
+    assert texts(tmp_path, skipped=skipped)[-1] == "good" and skipped.count == 1
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16", "UTF8"])
+def test_other_encodings(tmp_path: Path, encoding: str) -> None:
+    for name in ("a.txt", "b.jsonl", "c.csv"):
+        text = {"a.txt": "가나다", "b.jsonl": '{"text": "가나다"}\n', "c.csv": "text\n가나다\n"}[name]
+        (tmp_path / name).write_bytes(text.encode(encoding))
+    assert texts(tmp_path, encoding=encoding) == ["가나다"] * 3
+    with pytest.raises(DataError, match="klingon is not an encoding"):
+        read(tmp_path / "a.txt", encoding="klingon")
+
+
+def test_one_giant_line(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(readers, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(readers, "BLOCK", 100)
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "' + "x" * 5000, encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl:2: is longer than"):
+        read(tmp_path / "a.jsonl")
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        files_of(str(tmp_path / "missing.txt"))
+    for path in (tmp_path, tmp_path / "*.txt"):
+        with pytest.raises(DataError, match="no file here can be read"):
+            files_of(str(path))
+    with pytest.raises(DataError, match=r"not part of the bundled corpus\. Known: text"):
+        read("sample:words")
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    with pytest.raises(DataError, match="rows were expected"):
+        list(rows(str(tmp_path / "a.pdf")))
+
+
+def test_the_bundled_corpus(monkeypatch) -> None:
+    from dodam.sample import corpus
+
+    seeds = []
+    monkeypatch.setattr(corpus, "text", lambda seed: seeds.append(seed) or iter([{"text": "The sky is blue."}]))
+    (found,) = read("sample:text")
+    assert (found.id, found.source, found.language, seeds) == ("sample:text:1", "sample", "en", [1])
+
+
+def test_clean_and_language() -> None:
+    assert clean("\ufeff 한\r\n\tb\x00\x1b\x85\ud800c\n ") == "한\n\tbc"
+    assert [language(text) for text in ("`print`는 파이썬의 함수", "An essay on 김치", "これは", "123", "")] == [
+        "ko", "en", "other", "other", "other",
+    ]  # fmt: skip
