@@ -27,7 +27,7 @@ VERBS = {  # verb: (dependency groups beside the package itself, programs of .ve
     "lint": (["lint"], [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyrefly", "check"]]),
     "types": (["lint"], [["pyrefly", "check"]]),
     "docs": (["docs"], [["sphinx-build", "-q", "-W", "--keep-going", "docs", "docs/_build"]]),
-    "bench": (["test"], [["python", "bench/run.py"]]),
+    "bench": (["test"], [["python", "bench/train.py"]]),
 }
 TORCH = "torch==2.13.0"
 CPU_WHEELS = ["--index-url", "https://download.pytorch.org/whl/cpu", "--retries", "1", "--timeout", "15"]

@@ -1,4 +1,4 @@
-"""Token shards say what the documents say: ids, ends, bytes, splits, weights. Torn ones are refused, old ones redone."""
+"""Token shards say what the documents say: ids, ends, bytes, splits, weights. Torn ones are refused, old redone."""
 
 import json
 import os

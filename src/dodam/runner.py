@@ -23,6 +23,14 @@ from dodam.recipe import Recipe, Stage, read
 
 FORMAT = 1
 UP_TO_DATE, GOES_ON, CHANGED, NEW = "up to date", "goes on", "changed, starts over", "starts"
+HEADLINES = {
+    "prepare": ("documents", "bytes"),
+    "tokenizer train": ("vocabulary", "bytes_per_token"),
+    "pretrain": ("parameters", "steps", "validation"),
+    "sft": ("parameters", "steps", "validation"),
+}
+"""What the table at the end shows of a stage's result; of other kinds it shows every number."""
+
 PATIENCE = 10
 """Seconds to wait for the last stage of a run that was just killed to let go of the folder."""
 
@@ -247,7 +255,7 @@ def _table(records: dict[str, dict[str, Any]]) -> str:
     for name, record in records.items():
         peak = f"{record['peak_bytes'] / 2**30:.2f} GB" if record["peak_bytes"] else "-"
         length = _length(record["seconds"]) + (" (after a break)" if record["resumed"] else "")
-        rows.append((name, length, peak, _headline(record["result"])))
+        rows.append((name, length, peak, _headline(record["kind"], record["result"])))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = ["  ".join([*map(str.ljust, row[:3], widths), row[3]]).rstrip() for row in rows]
     return "\n".join(lines)
@@ -257,11 +265,12 @@ def _length(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
 
 
-def _headline(result: dict[str, Any]) -> str:
-    """The first few numbers a command returned."""
-    numbers = [(key, value) for key, value in result.items() if isinstance(value, int | float) and key != "seconds"]
-    shown = [(key, f"{value:,.4g}" if isinstance(value, float) else f"{value:,}") for key, value in numbers[:4]]
-    return ", ".join(f"{key} {value}" for key, value in shown)
+def _headline(kind: str, result: dict[str, Any]) -> str:
+    """The numbers in what a command returned that tell most."""
+    shown = [(name, result[name]) for name in HEADLINES.get(kind, result) if isinstance(result.get(name), int | float)]
+    return ", ".join(
+        f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}" for name, value in shown
+    )
 
 
 def _say(text: str) -> None:

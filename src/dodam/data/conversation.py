@@ -284,8 +284,7 @@ def _compiled(template: str) -> "Template":
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
-    environment.globals.update(raise_exception=refuse)
     try:
-        return environment.from_string(template)
+        return environment.from_string(template, globals={"raise_exception": refuse})
     except jinja2.TemplateError as error:
         raise DataError(f"the chat template cannot be read: {error}") from None

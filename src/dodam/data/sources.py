@@ -110,8 +110,8 @@ def documents(
     license: str = "",
     seed: int = SAMPLE_SEED,
 ) -> Iterator[Document]:
-    """The documents of all inputs, in order, cleaned. Rows give their column `text`, or the one that `columns` names for it; a
-    plain text file is one document, a large one is split at blank lines."""
+    """The cleaned documents of all inputs, in order. Rows give their column `text`, or the one that `columns` names for
+    it; a plain text file is one document, a long one is split at blank lines."""
     unknown = sorted(columns.keys() - {"text"})
     if unknown:
         raise UsageError(f"{unknown[0]} is nothing a document has", where="--columns", mend="Known: text.")

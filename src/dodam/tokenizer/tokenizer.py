@@ -138,7 +138,7 @@ class Tokenizer:
     def byte_lengths(self) -> np.ndarray:
         """How many bytes of text each id stands for, int64 [size]; 0 for special tokens."""
         names = [self.raw.id_to_token(token) for token in range(self.size)]
-        return np.array([0 if name in self._special else len(name) for name in names], dtype=np.int64)
+        return np.array([0 if name in self._special else len(name or "") for name in names], dtype=np.int64)
 
     @cached_property
     def _special(self) -> set[str]:
