@@ -35,7 +35,7 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "serve": TEXT | {"nn", "models", "folder", "generate"},
 }
 BARE = {"torch", "numpy", "safetensors", "tokenizers"}  # all that the training core may need of others,
-DRAWING = {"matplotlib", "plotext"}  # and, inside the functions that draw, what they draw with
+DRAWING = {"matplotlib"}  # and, inside the functions that draw, what they draw with
 HEAVY = ["torch", "tokenizers", "pyarrow", "transformers", "matplotlib", "fastapi", "pydantic", "sacrebleu", "openai"]
 
 

@@ -87,7 +87,9 @@ def test_the_folder_comes_back_as_it_was_and_the_embedding_norm_is_folded_exactl
     assert loaded.info["stage"] == "test"
 
 
-@pytest.mark.parametrize("harm", ["torn weights", "missing tensor", "misshapen", "unknown type", "newer format", "torn json"])
+@pytest.mark.parametrize(
+    "harm", ["torn weights", "missing tensor", "misshapen", "unknown type", "newer format", "torn json"]
+)
 def test_a_harmed_folder_is_named(harm: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
     import json
 
@@ -101,7 +103,9 @@ def test_a_harmed_folder_is_named(harm: str, tokenizer: Tokenizer, tmp_path: Pat
     elif harm == "missing tensor":
         save_file({k: v for k, v in load_file(weights).items() if "q_proj" not in k}, weights)
     elif harm == "misshapen":
-        save_file({k: v[:-1].contiguous() if k == "lm_head.weight" else v for k, v in load_file(weights).items()}, weights)
+        save_file(
+            {k: v[:-1].contiguous() if k == "lm_head.weight" else v for k, v in load_file(weights).items()}, weights
+        )
     elif harm == "unknown type":
         config.write_text(json.dumps({**json.loads(config.read_text()), "model_type": "mamba"}))
     elif harm == "newer format":

@@ -17,6 +17,7 @@ from dodam.recipe import content_of, read
 from dodam.runner import Run
 
 STAGES = recipe_stages.__file__
+RECIPES = Path(__file__).parents[1] / "recipes"
 RECIPE = """
 title = "a test"
 seed = 7
@@ -257,6 +258,15 @@ def test_content_is_seen_through_files_folders_and_globs(workplace):
     Path("a.txt").write_text("b")
     assert not set(before) & {content_of(path) for path in ("a.txt", "folder", "*/*.txt")}
     assert content_of("sample:text") and content_of("no such file") == ""
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_that_come_with_dodam_can_be_read(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("text", "conversations"):
+        Path(name).mkdir()
+    names = [stage.name for stage in read(path).stages]
+    assert names == ["prepare", "tokenizer", "pretrain", "sft", "evaluate"]
 
 
 def start_until(stage: str, overrides: list[str]) -> subprocess.Popen:

@@ -105,7 +105,9 @@ def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(world: 
 
 
 @pytest.mark.parametrize("harm", ["tensors", "state"])
-def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(harm: str, world: dict[str, str], tmp_path: Path) -> None:
+def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(
+    harm: str, world: dict[str, str], tmp_path: Path
+) -> None:
     run(*command("sft", world, tmp_path / "calm"))
     out = tmp_path / "torn"
     kill_after(command("sft", world, out), out, 6, 0.0)

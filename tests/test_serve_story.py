@@ -50,12 +50,6 @@ def server(models: Path) -> Iterator[str]:
     ) as process:
         lines = iter(process.stderr.readline, "")
         url = next(found.group() for line in lines if (found := re.search(r"http://[\d.:]+", line)))
-        for _ in range(100):
-            try:
-                httpx2.get(f"{url}/health")
-                break
-            except httpx2.ConnectError:
-                time.sleep(0.05)
         yield url
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)

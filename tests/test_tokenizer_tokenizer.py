@@ -10,7 +10,11 @@ from dodam.errors import FolderError
 from dodam.tokenizer import train
 from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
-TEXTS = ["The sky is blue, and 2024 was 47+38=85.", "하늘은 파랗고 나무는 푸르다. 도담도담 자란다.", "a\n\n  b\t<|end|> <bos> 🙂"] * 9
+TEXTS = [
+    "The sky is blue, and 2024 was 47+38=85.",
+    "하늘은 파랗고 나무는 푸르다. 도담도담 자란다.",
+    "a\n\n  b\t<|end|> <bos> 🙂",
+] * 9
 
 
 @pytest.fixture(scope="module")

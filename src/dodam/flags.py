@@ -46,7 +46,7 @@ class Parsed(NamedTuple):
 
 
 def flags(cls: type, prefix: tuple[str, ...] = ()) -> list[Flag]:
-    """All fields of a config dataclass as flags, in the order they are written."""
+    """All fields of a config dataclass as flags: the positional ones first, the others in the order they are written."""
     found = []
     hints, helps = get_type_hints(cls), field_docs(cls)
     for field in dataclasses.fields(cls):
@@ -63,7 +63,8 @@ def flags(cls: type, prefix: tuple[str, ...] = ()) -> list[Flag]:
         choices = tuple(str(choice) for choice in get_args(element)) if get_origin(element) is Literal else ()
         metavar = "KEY=VALUE" if kind == "pairs" else METAVARS.get(element, "TEXT")
         found.append(Flag(path, kind, "|".join(choices) or metavar, choices, default, helps.get(field.name, "")))
-    return found
+    positional = getattr(cls, "positional", ())
+    return sorted(found, key=lambda flag: positional.index(flag.path[-1]) if flag.path[-1] in positional else 99)
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -155,8 +156,6 @@ def _typed_function(found: list[Flag], positional: tuple[str, ...]) -> Any:
             consume_multiple=several,
         )
         parameters.append(parameter("__".join(flag.path), annotation, about, flag.path[0] in positional))
-    order = {name: place for place, name in enumerate(positional)}
-    parameters.sort(key=lambda parameter: order.get(parameter.name, len(order)))
     everywhere = Group("Everywhere", sort_key=1)
     from_file = "Read values from a TOML or JSON file; flags win over it."
     as_json = "Print the result as one JSON object in the last line."

@@ -29,7 +29,7 @@ HEADLINES = {
     "pretrain": ("parameters", "steps", "validation"),
     "sft": ("parameters", "steps", "validation"),
 }
-"""What the table at the end shows of a stage's result; of other kinds it shows every number."""
+"""What the table at the end shows of a stage's result; of other kinds it shows the first numbers."""
 
 PATIENCE = 10
 """Seconds to wait for the last stage of a run that was just killed to let go of the folder."""
@@ -266,11 +266,11 @@ def _length(seconds: float) -> str:
 
 
 def _headline(kind: str, result: dict[str, Any]) -> str:
-    """The numbers in what a command returned that tell most."""
+    """The numbers in what a command returned that tell most; of a report the first tasks of the last model."""
+    if rows := result.get("rows"):
+        result = {row["task"]: row["value"] for row in rows if row["model"] == rows[-1]["model"]}
     shown = [(name, result[name]) for name in HEADLINES.get(kind, result) if isinstance(result.get(name), int | float)]
-    return ", ".join(
-        f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}" for name, value in shown
-    )
+    return ", ".join(f"{name} {value:{',' if isinstance(value, int) else ',.4g'}}" for name, value in shown[:5])
 
 
 def _say(text: str) -> None:

@@ -14,14 +14,14 @@ from dodam.sample.preferences import preferences as spoiled_pairs
 from dodam.sample.split import random_for
 
 MIX: dict[str, tuple[ModuleType, int, int]] = {
-    "world": (world, 26_000, 6_000),
-    "words": (words, 14_000, 9_000),
-    "runs": (runs, 4_000, 0),
-    "pairs": (pairs, 5_000, 5_000),
-    "stories": (stories, 5_000, 4_000),
-    "smalltalk": (smalltalk, 5_000, 5_000),
-    "reviews": (reviews, 2_500, 3_500),
-    "tables": (tables, 2_000, 2_500),
+    "world": (world, 17_000, 5_000),
+    "words": (words, 26_000, 14_000),
+    "runs": (runs, 3_000, 0),
+    "pairs": (pairs, 7_000, 7_000),
+    "stories": (stories, 2_500, 3_000),
+    "smalltalk": (smalltalk, 3_000, 4_000),
+    "reviews": (reviews, 3_000, 4_500),
+    "tables": (tables, 4_000, 4_000),
 }
 """The mix: each part with its number of documents and of conversations."""
 

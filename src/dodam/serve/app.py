@@ -132,7 +132,7 @@ def named(argument: str) -> tuple[str, Path]:
     if "=" in argument and not Path(argument).exists():
         name, _, path = argument.partition("=")
         return name, Path(path)
-    path = Path(argument).resolve()
+    path = Path(os.path.abspath(argument))  # a recipe's `model` is a link; what counts is the name it was called by
     return path.parent.name if path.name == "model" else path.name, Path(argument)
 
 

@@ -25,7 +25,6 @@ from dodam.serve.reply import Piece, Reply, usage
 from dodam.serve.worker import Full, Job, Stopped, Worker
 from dodam.tokenizer.tokenizer import Tokenizer
 
-MAX_SEQUENCES = 128
 CLIENT_LEFT = 499  # nginx's name for it; nobody reads it but the metrics
 
 
@@ -151,7 +150,7 @@ async def complete(
     """Answer `n` times each prompt. APIError when it is too long, too many, or too much waits already."""
     served = service.find(body.model)
     num_choices = body.n or 1
-    check_sizes(prompts, num_choices, served.worker.engine.context)
+    check_sizes(prompts, num_choices, served.worker)
     params = [sampling_params(body, service.defaults, choice) for choice in range(num_choices)]
     try:
         job = served.worker.submit([(ids, p) for ids in prompts for p in params])
@@ -182,15 +181,17 @@ async def complete(
     return JSONResponse(reply.whole(collected, used()))
 
 
-def check_sizes(prompts: list[list[int]], num_choices: int, context: int) -> None:
+def check_sizes(prompts: list[list[int]], num_choices: int, worker: Worker) -> None:
+    """APIError 400 for a request that could not be answered however long it waited."""
+    context = worker.engine.context
     longest = max(map(len, prompts), default=0)
     if longest >= context:
         message = f"The prompt has {longest} tokens; with an answer it must fit into the context of {context}."
         raise APIError(400, message, code="context_length_exceeded", param="messages")
     if not prompts or not all(prompts):
         raise APIError(400, "A prompt must not be empty.", param="prompt")
-    if len(prompts) * num_choices > MAX_SEQUENCES:
-        raise APIError(400, f"At most {MAX_SEQUENCES} answers can be asked for in one request.", param="n")
+    if len(prompts) * num_choices > worker.most_open:
+        raise APIError(400, f"At most {worker.most_open} answers can be asked for in one request.", param="n")
 
 
 async def watch(request: Request, worker: Worker, job: Job, max_seconds: float) -> None:

@@ -1,0 +1,147 @@
+"""Scores by rule, intervals against textbook values, bits per byte against a naive sum, and a whole report."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dodam.errors import DataError, UsageError
+from dodam.evaluate import perplexity, score, tasks
+from dodam.evaluate.answer import answer, encoded_prompt
+from dodam.evaluate.tasks import Evaluate
+from dodam.folder import LoadedModel, load_model, save_model
+from dodam.models.build import build_decoder, decoder_config
+from dodam.tokenizer import train
+from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = train.learn(["The sky is blue.", "질문: 하늘은 무슨 색인가요?\n답: 파란색"] * 4, 512, SPECIAL_TOKENS)
+    train.fill_up(raw, 512)
+    model = build_decoder(decoder_config(vocabulary=512, context=32, depth=1, width=64), 3)
+    with torch.no_grad():
+        model.output.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(1))
+    where = tmp_path_factory.mktemp("models") / "tiny"
+    return save_model(where, model, Tokenizer(raw.to_str()), info={}, card="")
+
+
+@pytest.mark.parametrize(
+    ("given", "answer", "right"),
+    [
+        ("부산입니다. 부산은", "부산", 1), (" blue.", "blue", 1), ("bluebell", "blue", 0), ("1894.", "1894", 1),
+        ("18945", "1894", 0), ("10월이에요", "10월", 1), ("the cello", "cello", 0), ("", "x", 0), ("산", "부산", 0),
+    ],
+)  # fmt: skip
+def test_completions(given: str, answer: str, right: int) -> None:
+    assert score.begins(given, answer) == right
+
+
+def test_exact_and_number() -> None:
+    assert score.exact(" 파란색. ", "파란색") == 1
+    assert score.exact("하늘은 파란색", "파란색") == 0
+    assert score.number("25+39=64\n답: 25", "25") == 1
+    assert score.number("그래서 1,250", "1250") == 1
+    assert score.number("답: 26, 아니 25", "25") == 0
+    assert score.number("모릅니다", "25") == 0
+
+
+def test_chrf_is_sacrebleus_and_rouge_counts_syllables() -> None:
+    import sacrebleu
+
+    assert score.chrf("the cat sat", "the cat sits") == sacrebleu.sentence_chrf("the cat sat", ["the cat sits"]).score
+    assert score.rouge_l("the cat sat", "the cat sat") == 100
+    assert score.rouge_l("고양이가 잔다", "고양이는 잔다") == pytest.approx(100 * 5 / 6)
+    assert score.rouge_l("a b c d", "a c d e f") == pytest.approx(200 * (3 / 4) * (3 / 5) / (3 / 4 + 3 / 5))
+    assert score.rouge_l("x", "y") == 0
+
+
+def test_intervals() -> None:
+    low, high = score.wilson(0.5, 100)
+    assert (low, high) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
+    assert score.wilson(1.0, 10) == (pytest.approx(0.7225, abs=1e-4), pytest.approx(1.0))
+    values = np.random.default_rng(0).normal(50, 10, 400)
+    low, high = score.bootstrap(values, np.ones(400), 1)
+    assert (low, high) == score.bootstrap(values, np.ones(400), 1)
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.15)
+
+
+def test_every_prediction_is_counted_in_one_window_with_half_a_context_before_it() -> None:
+    for length in (2, 9, 33, 34, 100, 257):
+        counted = []
+        for window in perplexity.windows(0, list(range(length)), 32):
+            assert len(window.ids) <= 33
+            for place in range(window.first, len(window.ids) - 1):
+                target = window.ids[place + 1]
+                counted.append(target)
+                assert place + 1 >= min(target, 16)
+        assert counted == list(range(1, length))
+
+
+def test_bits_equal_a_naive_sum_whatever_is_batched_together(folder: Path) -> None:
+    loaded = load_model(folder)
+    texts = ["하늘", "The sky is blue. " * 12, "a", "The sea"]
+    tokenizer, context = loaded.tokenizer, 32
+    naive = []
+    for text in texts:
+        ids = [tokenizer.bos, *tokenizer.encode(text), tokenizer.eos]
+        total = 0.0
+        for window in perplexity.windows(0, ids, context):
+            logits = loaded.model.head(loaded.model(torch.tensor([window.ids[:-1]])))[0].log_softmax(-1)
+            for place in range(window.first, len(window.ids) - 1):
+                total -= float(logits[place, window.ids[place + 1]].detach()) / math.log(2)
+        naive.append(total)
+    assert perplexity.bits(loaded, texts) == pytest.approx(naive, rel=1e-4)
+    uniform = LoadedModel(loaded.model, tokenizer, {}, {}, folder)
+    with torch.no_grad():
+        kept = uniform.model.output.weight.clone()
+        uniform.model.output.weight.zero_()
+        assert perplexity.bits(uniform, ["a"]) == pytest.approx([2 * math.log2(512)], rel=1e-5)
+        uniform.model.output.weight.copy_(kept)
+
+
+def test_a_base_model_is_asked_in_the_plain_form_and_a_tuned_one_through_its_template(folder: Path) -> None:
+    from dodam.data.conversation import CHAT_TEMPLATE
+
+    item = {"task": "unasked", "language": "ko", "messages": [{"role": "user", "content": "무슨 색?"}], "answer": "x", "metric": "exact"}
+    base = load_model(folder)
+    assert base.tokenizer.decode(encoded_prompt(base, item)) == "질문: 무슨 색?\n답:"
+    steps = {**item, "task": "words-steps", "language": "en"}
+    assert base.tokenizer.decode(encoded_prompt(base, steps)) == "Question: 무슨 색?\nSolution:\n"
+    tuned = LoadedModel(base.model, Tokenizer(base.tokenizer.json, CHAT_TEMPLATE), {}, {}, folder)
+    assert tuned.tokenizer.raw.decode(encoded_prompt(tuned, item), skip_special_tokens=False) == "<bos><|user|>무슨 색?<|end|><|assistant|>"
+    assert [one.item for one in answer(base, [item, steps])] == [item, steps]
+
+
+def test_a_report_is_written_goes_on_and_is_the_same_again(folder: Path, tmp_path: Path) -> None:
+    items = tmp_path / "mine.jsonl"
+    rows = [{"prompt": "The sky is", "answer": "blue"}, {"task": "sums", "messages": [{"role": "user", "content": "1+1"}], "answer": "2", "metric": "number"}]
+    items.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    text = tmp_path / "text.jsonl"
+    text.write_text('{"text": "The sky is blue."}\n{"text": "하늘"}\n', encoding="utf-8")
+    config = Evaluate(model=(f"base={folder}",), task=(str(items), "bits-per-byte"), data=(str(text),), out=tmp_path / "report")
+    report = tasks.run(config)
+    assert {row["task"] for row in report["rows"]} == {"mine", "sums", "bits-per-byte:text"}
+    assert set(report["rows"][0]) == {"model", "task", "metric", "value", "low", "high", "n", "seconds"}
+    assert all(row["low"] <= row["value"] <= row["high"] for row in report["rows"])
+    assert tasks.run(config) == report  # from partial.json, the seconds included
+    for name in ("report.json", "report.md", "report.png", "samples.md"):
+        assert (tmp_path / "report" / name).stat().st_size > 0
+    fresh = tasks.run(Evaluate(model=config.model, task=config.task, data=config.data, out=tmp_path / "other"))
+    assert [{**row, "seconds": 0} for row in fresh["rows"]] == [{**row, "seconds": 0} for row in report["rows"]]
+
+
+def test_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no task 'fact'"):
+        tasks.run(Evaluate(model=(str(folder),), task=("fact",), out=tmp_path / "r"))
+    with pytest.raises(UsageError, match="two models"):
+        tasks.run(Evaluate(model=(str(folder), str(folder)), task=("facts",), out=tmp_path / "r"))
+    with pytest.raises(UsageError, match="needs text"):
+        tasks.run(Evaluate(model=(str(folder),), task=("bits-per-byte",), out=tmp_path / "r"))
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "a"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"bad\.jsonl:2"):
+        tasks.run(Evaluate(model=(str(folder),), task=(str(bad),), out=tmp_path / "r"))
