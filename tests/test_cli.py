@@ -290,6 +290,14 @@ def test_the_list_of_flags_in_the_docs_is_right():
     assert text.partition(MARK)[2] == f"\n\n{reference()}", "run `python tests/test_cli.py` and look at the difference"
 
 
+def test_sample_writes_the_bundled_corpus_as_files(job, tmp_path):
+    result = json.loads(job("sample", "--out", str(tmp_path), "--scale", "0.001", "--json")[1])
+    for name in ("text", "chat", "tests", "preferences"):
+        rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert len(rows) == result[name]["lines"] > 0
+    assert "messages" in json.loads((tmp_path / "chat.jsonl").read_text(encoding="utf-8").splitlines()[0])
+
+
 # The same commands as functions
 
 

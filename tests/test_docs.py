@@ -50,7 +50,7 @@ def dodam_commands() -> list[tuple[str, list[str]]]:
     found = []
     for block in blocks():
         for words in block.commands:
-            ends = [place for place, word in enumerate(words) if word in ("|", ">", "2>", "&", "&&", ";")]
+            ends = [place for place, word in enumerate(words) if word in ("|", "<", ">", "2>", "&", "&&", ";")]
             words = words[: min(ends, default=len(words))]
             if words and Path(words[0]).name == "dodam":
                 found.append((block.page, words[1:]))
@@ -127,3 +127,9 @@ def test_file_tree_is_the_real_one(readme: str) -> None:
     files = [name for name in files if "__pycache__" not in name and not name.endswith("/__init__.py")]
     assert [name for name in files if not any(fnmatch(name, pattern) for pattern in shown)] == []
     assert [pattern for pattern in shown if not any(fnmatch(name, pattern) for name in files)] == []
+
+
+def test_how_to_names_real_files() -> None:
+    paths = re.findall(r"`(\w+/\w+\.py|\w+\.py)`", (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8"))
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / "src" / "dodam" / path).is_file()] == []

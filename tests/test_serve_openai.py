@@ -375,8 +375,13 @@ def test_the_page_runs_only_its_own_script() -> None:
     play(story)
 
 
-def test_another_host_name_is_refused() -> None:
+def test_other_web_pages_are_kept_out() -> None:
+    """A page elsewhere may send plain text anywhere, or give this machine a name of its own: neither gets through."""
+
     async def story(c: Clients) -> None:
+        body = json.dumps({"model": "tuned", "messages": ask()})
+        response = await c.plain.post("/v1/chat/completions", content=body, headers={"Content-Type": "text/plain"})
+        assert response.status_code == 400
         response = await c.plain.get("/v1/models", headers={"Host": "evil.example"})
         assert response.status_code == 400
 

@@ -46,7 +46,7 @@ class Parsed(NamedTuple):
 
 
 def flags(cls: type, prefix: tuple[str, ...] = ()) -> list[Flag]:
-    """All fields of a config dataclass as flags: the positional ones first, the others in the order they are written."""
+    """All fields of a config dataclass as flags: positional ones first, the others in the order they are written."""
     found = []
     hints, helps = get_type_hints(cls), field_docs(cls)
     for field in dataclasses.fields(cls):

@@ -31,7 +31,7 @@ HEADLINES = {
 }
 """What the table at the end shows of a stage's result; of other kinds it shows the first numbers."""
 
-PATIENCE = 10
+PATIENCE = 30
 """Seconds to wait for the last stage of a run that was just killed to let go of the folder."""
 
 
@@ -191,8 +191,11 @@ def _command_line(config: Run) -> str:
 def _locked(out: Path) -> Iterator[int]:
     """Hold the folder for this run; the lock goes away with the processes that hold it. Yields its file descriptor."""
     with open(out / ".lock", "a", encoding="utf-8") as file:
-        patient_until = time.monotonic() + PATIENCE
+        patient_until = None
         while not lock(file.fileno()):
+            if patient_until is None:
+                _say(f"{out}: waiting for another run to leave this folder")
+                patient_until = time.monotonic() + PATIENCE
             if time.monotonic() > patient_until:
                 mend = "Wait for it, stop it, or choose another --out."
                 raise DodamError("another run is working in this folder", where=str(out), mend=mend)

@@ -13,7 +13,7 @@ from dodam.files import write_atomic
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Write the bundled corpus as JSONL files: text.jsonl, chat.jsonl, tests.jsonl."""
+    """Write the bundled corpus as JSONL files: text, chat, tests and preferences."""
 
     out: Path
     """The folder to write to."""
@@ -31,6 +31,7 @@ def run(config: Sample) -> dict:
         "text": corpus.text(config.seed, config.scale),
         "chat": corpus.chat(config.seed, config.scale),
         "tests": corpus.tests(config.seed, max(1, round(corpus.NUM_TESTS * config.scale))),
+        "preferences": corpus.preferences(config.seed, config.scale),
     }
     written = {}
     for name, rows in parts.items():

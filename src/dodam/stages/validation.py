@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dodam.data.packing import PackedLoader
     from dodam.tokenizer.tokenizer import Tokenizer
 
-TOKENS = 32_768  # read at every validation
+TOKENS = 16_384  # read at every validation
 ROWS_AT_ONCE = 8
 
 
