@@ -2,7 +2,8 @@
 
     python bench/budget.py DATA TOKENIZER [--budget 3m] [--busy 1]
 
-`--busy N` runs N endless loops beside it. Prints wall seconds, the share they are off, and the validation's bits per byte.
+`--busy N` runs N endless loops beside it. Prints wall seconds, the share they are off, and the validation's bits
+per byte.
 """
 
 import argparse
@@ -41,8 +42,16 @@ def main() -> None:
             for neighbour in neighbours:
                 neighbour.kill()
         result = json.loads(done.stdout.splitlines()[-1])
-        row = {"budget": budget, "busy": options.busy, "wall": round(wall, 1), "off": round(wall / seconds(budget) - 1, 3)}
-        print(json.dumps({**row, **{key: result[key] for key in ("parameters", "steps", "tokens", "validation")}}), flush=True)
+        row = {
+            "budget": budget,
+            "busy": options.busy,
+            "wall": round(wall, 1),
+            "off": round(wall / seconds(budget) - 1, 3),
+        }
+        print(
+            json.dumps({**row, **{key: result[key] for key in ("parameters", "steps", "tokens", "validation")}}),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -128,7 +128,8 @@ def main() -> None:
     options = parser.parse_args()
     machine = probe.look("cpu")
     torch.set_num_threads(machine.threads)
-    print(f"{platform.processor() or platform.machine()}, {machine.threads} threads, {machine.dtype}, torch {torch.__version__}")
+    name = platform.processor() or platform.machine()
+    print(f"{name}, {machine.threads} threads, {machine.dtype}, torch {torch.__version__}")
     for name in options.sizes:
         depth, width, heads, kv_heads, vocabulary, rows, context = SIZES[name]
         config = decoder_config(

@@ -106,23 +106,37 @@ def test_bits_equal_a_naive_sum_whatever_is_batched_together(folder: Path) -> No
 def test_a_base_model_is_asked_in_the_plain_form_and_a_tuned_one_through_its_template(folder: Path) -> None:
     from dodam.data.conversation import CHAT_TEMPLATE
 
-    item = {"task": "unasked", "language": "ko", "messages": [{"role": "user", "content": "무슨 색?"}], "answer": "x", "metric": "exact"}
+    item = {
+        "task": "unasked",
+        "language": "ko",
+        "messages": [{"role": "user", "content": "무슨 색?"}],
+        "answer": "x",
+        "metric": "exact",
+    }
     base = load_model(folder)
     assert base.tokenizer.decode(encoded_prompt(base, item)) == "질문: 무슨 색?\n답:"
     steps = {**item, "task": "words-steps", "language": "en"}
     assert base.tokenizer.decode(encoded_prompt(base, steps)) == "Question: 무슨 색?\nSolution:\n"
     tuned = LoadedModel(base.model, Tokenizer(base.tokenizer.json, CHAT_TEMPLATE), {}, {}, folder)
-    assert tuned.tokenizer.raw.decode(encoded_prompt(tuned, item), skip_special_tokens=False) == "<bos><|user|>무슨 색?<|end|><|assistant|>"
+    assert (
+        tuned.tokenizer.raw.decode(encoded_prompt(tuned, item), skip_special_tokens=False)
+        == "<bos><|user|>무슨 색?<|end|><|assistant|>"
+    )
     assert [one.item for one in answer(base, [item, steps])] == [item, steps]
 
 
 def test_a_report_is_written_goes_on_and_is_the_same_again(folder: Path, tmp_path: Path) -> None:
     items = tmp_path / "mine.jsonl"
-    rows = [{"prompt": "The sky is", "answer": "blue"}, {"task": "sums", "messages": [{"role": "user", "content": "1+1"}], "answer": "2", "metric": "number"}]
+    rows = [
+        {"prompt": "The sky is", "answer": "blue"},
+        {"task": "sums", "messages": [{"role": "user", "content": "1+1"}], "answer": "2", "metric": "number"},
+    ]
     items.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     text = tmp_path / "text.jsonl"
     text.write_text('{"text": "The sky is blue."}\n{"text": "하늘"}\n', encoding="utf-8")
-    config = Evaluate(model=(f"base={folder}",), task=(str(items), "bits-per-byte"), data=(str(text),), out=tmp_path / "report")
+    config = Evaluate(
+        model=(f"base={folder}",), task=(str(items), "bits-per-byte"), data=(str(text),), out=tmp_path / "report"
+    )
     report = tasks.run(config)
     assert {row["task"] for row in report["rows"]} == {"mine", "sums", "bits-per-byte:text"}
     assert set(report["rows"][0]) == {"model", "task", "metric", "value", "low", "high", "n", "seconds"}

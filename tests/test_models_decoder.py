@@ -1,4 +1,5 @@
-"""The decoder against transformers' Qwen3, forward and backward; causality, cache and padding invariants; the folder."""
+"""The decoder against transformers' Qwen3, forward and backward; causality, cache and padding invariants; the
+folder."""
 
 from pathlib import Path
 

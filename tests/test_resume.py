@@ -1,7 +1,7 @@
 """Exact resume: a stage killed with SIGKILL and started again ends with the same bytes as one that was left alone.
 
-One row a stage in `STAGES`; each is the command line of a short run. Runs save after every step here, so that a kill can
-fall anywhere between two steps or into the writing of a checkpoint.
+One row a stage in `STAGES`; each is the command line of a short run. Runs save after every step here, so that a
+kill can fall anywhere between two steps or into the writing of a checkpoint.
 """
 
 import hashlib
@@ -40,7 +40,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A small data folder, conversations and a base model to start the stages from."""
     folder = tmp_path_factory.mktemp("world")
     rng = random.Random(0)
-    words = "the sky sea sun is blue red warm cold 하늘은 바다는 파랗다 붉다 그리고 아주 and very 1 2 3".split()
+    words = [
+        "the",
+        "sky",
+        "sea",
+        "sun",
+        "is",
+        "blue",
+        "red",
+        "warm",
+        "cold",
+        "하늘은",
+        "바다는",
+        "파랗다",
+        "붉다",
+        "그리고",
+        "아주",
+        "and",
+        "very",
+        "1",
+        "2",
+        "3",
+    ]
     texts = [" ".join(rng.choice(words) for _ in range(60)) for _ in range(300)]
     (folder / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
     chats = [{"question": text[:40], "answer": text[40:80]} for text in texts]

@@ -51,7 +51,7 @@ def test_accumulated_microbatches_equal_one_big_batch() -> None:
     for parts in ([6], [1, 2, 3], [1] * 6):
         model = build_decoder(config, 0)
         optimizers = Optimizers(model, OptimConfig(eps=1e-6))
-        batches = [TokenBatch(i, l) for i, l in zip(rows[:, :-1].split(parts), labels.split(parts), strict=True)]
+        batches = [TokenBatch(*part) for part in zip(rows[:, :-1].split(parts), labels.split(parts), strict=True)]
         loss, norm, _ = one_step(model, optimizers, batches, TokenCrossEntropy(), 1.0, 1.0, "cpu")
         weights.append((float(loss), norm, torch.cat([p.detach().flatten() for p in model.parameters()])))
     for loss, norm, values in weights[1:]:

@@ -76,9 +76,10 @@ def fingerprint(values: Mapping[str, Any]) -> str:
 def seconds(duration: str) -> float:
     """`90s`, `10m`, `1h30m` or `2d` as seconds. Raises `ValueError` for anything else."""
     parts = re.fullmatch(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?", duration.strip().lower())
+    numbers = parts.groups() if parts else ()
     try:
-        total = sum(float(number) * unit for number, unit in zip(parts.groups(), UNITS.values(), strict=True) if number)
-    except (AttributeError, ValueError):
+        total = sum(float(number) * unit for number, unit in zip(numbers, UNITS.values(), strict=False) if number)
+    except ValueError:  # 1.2.3h
         total = 0.0
     if total <= 0:
         raise ValueError("must be a length of time such as 90s, 10m, 1h30m or 2d")

@@ -23,8 +23,8 @@ class Flag(NamedTuple):
 
     path: tuple[str, ...]
     """The names that lead to the field: `("optim", "lr")`."""
-    kind: Literal["one", "many", "pairs", "switch"]
-    """Whether it takes one value, a value each time it is given, `key=value` each time, or none."""
+    kind: str
+    """`one` value, `many` (a value each time it is given), `pairs` (`key=value` each time), or a `switch` without one."""
     metavar: str
     choices: tuple[str, ...]
     default: Any

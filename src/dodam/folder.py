@@ -1,7 +1,7 @@
 """The model folder: Hugging Face's layout, written and read. A base model has no chat template, a tuned one has.
 
-In come a model, its tokenizer and what is known of its making; out goes a folder that `transformers`, vLLM and llama.cpp's
-converter read as it is, and back.
+In come a model, its tokenizer and what is known of its making; out goes a folder that `transformers`, vLLM and
+llama.cpp's converter read as it is, and back.
 """
 
 import json
@@ -24,7 +24,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model folder in memory. `generation` is generation_config.json, `info` is dodam.json ({} for foreign folders)."""
+    """A model folder in memory. `generation` is generation_config.json, `info` is dodam.json ({} for foreign
+    folders)."""
 
     model: Decoder
     tokenizer: Tokenizer
@@ -71,7 +72,9 @@ def load_model(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = to
         raise FolderError(f"the sizes cannot be used: {error}", where=str(path / "config.json")) from None
     weights = read_weights(path / "model.safetensors")
     model = Decoder(config)
-    model.load_state_dict(ours_from_theirs(weights, config.depth, tied=config.tied, where=path / "model.safetensors", model=model))
+    model.load_state_dict(
+        ours_from_theirs(weights, config.depth, tied=config.tied, where=path / "model.safetensors", model=model)
+    )
     tokenizer = Tokenizer.load(path)
     if tokenizer.size > config.vocabulary:
         raise FolderError(
@@ -87,7 +90,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise FolderError(f"the weights cannot be read ({error})", where=str(path), mend="The file is torn; write it again.") from None
+        raise FolderError(
+            f"the weights cannot be read ({error})", where=str(path), mend="The file is torn; write it again."
+        ) from None
 
 
 def save_model(

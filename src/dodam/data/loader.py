@@ -1,8 +1,9 @@
 """Rows of token ids from memory-mapped token files. The only state is one integer: how many rows were taken.
 
-In come token files (shards.TokenFile) with weights, out go rows [count, context + 1] in an order computed from (seed, pass),
-so any row can be had again after a restart and any rank can take its share. Rows follow one another through a source's
-token stream and the last row reaches back over the one before it: nothing is cropped and nothing is padded.
+In come token files (shards.TokenFile) with weights, out go rows [count, context + 1] in an order computed from
+(seed, pass), so any row can be had again after a restart and any rank can take its share. Rows follow one another
+through a source's token stream and the last row reaches back over the one before it: nothing is cropped and
+nothing is padded.
 """
 
 from collections.abc import Sequence
@@ -83,7 +84,8 @@ class RowLoader:
 
 
 def token_batch(rows: np.ndarray, *, document_mask: bool = False, bos: int = -1) -> TokenBatch:
-    """Rows [B, T + 1] -> a batch that predicts each next token. With `document_mask`, attention and positions start anew
+    """Rows [B, T + 1] -> a batch that predicts each next token. With `document_mask`, attention and positions
+    start anew
     at every `bos`."""
     tensor = torch.from_numpy(rows)
     ids, labels = tensor[:, :-1].contiguous(), tensor[:, 1:].contiguous()

@@ -1,7 +1,7 @@
 """Conversations into rows of one length: best fit, nothing cropped, attention kept within each conversation.
 
-In come encoded conversations (ids and which of them are trained), out go batches. The only state is one integer: how many
-rows were taken.
+In come encoded conversations (ids and which of them are trained), out go batches. The only state is one integer:
+how many rows were taken.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Asking a model the items of a task: prompts in the form the model knows, greedy answers, scores.
 
 In come a loaded model and items; out come for each item what was written and its score. `messages` go through the chat
-template; a base model, which has none, gets the plain form of the pretraining text (`질문: …` and `답:`) and its answer ends
-where the next question would begin. `prompt` is completed as it stands.
+template; a base model, which has none, gets the plain form of the pretraining text (`질문: …` and `답:`) and its
+answer ends where the next question would begin. `prompt` is completed as it stands.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Bits per byte: how many bits a model needs for a text, over the text's UTF-8 bytes; the same for every tokenizer.
 
-In come a model, its tokenizer and texts; out comes for each text its bits and its bytes. A text is read as `<bos> ids <eos>`;
-all tokens but `<bos>` are predicted. Texts longer than the context are read in windows that overlap by half, and each token is
-scored once, with at least half a context before it wherever the text has that much.
+In come a model, its tokenizer and texts; out comes for each text its bits and its bytes. A text is read as `<bos>
+ids <eos>`; all tokens but `<bos>` are predicted. Texts longer than the context are read in windows that overlap
+by half, and each token is scored once, with at least half a context before it wherever the text has that much.
 """
 
 from collections.abc import Sequence

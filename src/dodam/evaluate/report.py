@@ -1,6 +1,7 @@
 """The report: report.json for programs, report.md with a picture for people, samples.md with right and wrong answers.
 
-In come rows {model, task, metric, value, low, high, n, seconds} and samples; what goes out is the same for the same rows.
+In come rows {model, task, metric, value, low, high, n, seconds} and samples; what goes out is the same for the
+same rows.
 """
 
 from pathlib import Path
@@ -115,7 +116,11 @@ def sample_text(samples: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
             lines += [f"## {model}: {task}", ""]
         for item in shown_items:
             mark = "right" if item["score"] in (1.0, 100.0) else f"score {item['score']:.1f}"
-            for name, text in (("asked", item["asked"]), (f"given ({mark})", item["given"]), ("expected", item["answer"])):
+            for name, text in (
+                ("asked", item["asked"]),
+                (f"given ({mark})", item["given"]),
+                ("expected", item["answer"]),
+            ):
                 lines += [f"**{name}**", "", "```text", text.replace("```", "'''"), "```", ""]
             lines += ["---", ""]
     return "\n".join(lines)

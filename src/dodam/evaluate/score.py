@@ -1,7 +1,8 @@
 """Scoring answers by rule, and how sure a figure is.
 
-In come what a model wrote and the right answer; out come a score for each item (0..1, chrF and ROUGE 0..100), and for a list
-of them the mean with its 95% interval: Wilson's for shares, the bootstrap over items for everything else.
+In come what a model wrote and the right answer; out come a score for each item (0..1, chrF and ROUGE 0..100), and
+for a list of them the mean with its 95% interval: Wilson's for shares, the bootstrap over items for everything
+else.
 """
 
 import math
@@ -27,7 +28,8 @@ def exact(given: str, answer: str) -> float:
 
 
 def begins(given: str, answer: str) -> float:
-    """1 when a completion goes on with the answer. A Latin word or a number must end there ("blue." but not "bluebell");
+    """1 when a completion goes on with the answer. A Latin word or a number must end there ("blue." but not
+    "bluebell");
     after Hangul a particle or an ending may follow ("부산입니다")."""
     given, answer = normal(given), normal(answer)
     if not given.startswith(answer):

@@ -1,8 +1,9 @@
 """Stage `evaluate`: models and tasks -> a report with intervals, a picture and samples.
 
-What it reads: model folders, and tasks: those of the bundled world, `bits-per-byte` on any text, or files of one's own items
-(JSONL: `task`, `messages` or `prompt`, `answer`, `metric`). What it writes: report.json, report.md, report.png, samples.md. What
-is measured once is kept in partial.json, so a run that was stopped goes on.
+What it reads: model folders, and tasks: those of the bundled world, `bits-per-byte` on any text, or files of
+one's own items (JSONL: `task`, `messages` or `prompt`, `answer`, `metric`). What it writes: report.json,
+report.md, report.png, samples.md. What is measured once is kept in partial.json, so a run that was stopped goes
+on.
 """
 
 import sys
@@ -36,10 +37,12 @@ class Evaluate:
     model: Annotated[tuple[str, ...], MinLen(1)]
     """Model or run folders; `label=FOLDER` gives one a name in the report."""
     task: tuple[str, ...] = ()
-    """Tasks of the bundled world by name (`sample` for all of them), files of items, or bits-per-byte. Default: bits-per-byte
+    """Tasks of the bundled world by name (`sample` for all of them), files of items, or bits-per-byte. Default:
+    bits-per-byte
     where --data is given, else all tasks of the bundled world."""
     data: tuple[str, ...] = ()
-    """Text for bits-per-byte: what `prepare` reads, or a data folder (its held-back part); or `sample:tests` for all tasks
+    """Text for bits-per-byte: what `prepare` reads, or a data folder (its held-back part); or `sample:tests` for
+    all tasks
     of the bundled world."""
     out: Path = Path("report")
     """The folder to write."""
@@ -77,12 +80,12 @@ def run(config: Evaluate) -> dict[str, Any]:
     for label, path in models.items():
         loaded = load_model(path, device=machine.device)
         mark = files.xxh3(loaded.path / "model.safetensors")
-        jobs = [(name, "items", items) for name, items in tasks.items()] + [(BITS, "text", texts)] * bool(texts)
-        for name, kind, content in jobs:
+        jobs: list[tuple[str, list[Any]]] = [*tasks.items(), *([(BITS, texts)] if texts else [])]
+        for name, content in jobs:
             key = files_key(mark, name, content, config)
             if key not in kept:
                 print(f"evaluate: {label}, {name} ({len(content)})", file=sys.stderr, flush=True)
-                measure = measure_items if kind == "items" else measure_texts
+                measure = measure_texts if name == BITS else measure_items
                 kept[key] = measure(loaded, name, content, config)
                 files.write_json(kept_file, kept)
             rows += [{"model": label, **row} for row in kept[key]["rows"]]
@@ -144,7 +147,9 @@ def checked(item: dict[str, Any], where: str) -> dict[str, Any]:
     if "answer" not in item or not (("messages" in item) ^ ("prompt" in item)):
         raise DataError("an item needs `answer` and one of `messages` and `prompt`", where=where)
     if item["metric"] not in METRICS:
-        raise DataError(f"there is no metric {item['metric']!r}", where=where, mend=f"Metrics are {', '.join(METRICS)}.")
+        raise DataError(
+            f"there is no metric {item['metric']!r}", where=where, mend=f"Metrics are {', '.join(METRICS)}."
+        )
     return item
 
 
@@ -197,9 +202,19 @@ def measure_items(loaded: "LoadedModel", name: str, items: list[dict[str, Any]],
     metric, _, largest = score.METRICS[items[0]["metric"]]
     value, low, high = score.interval([one.score for one in answered], largest, config.seed)
     seconds = round(time.perf_counter() - start, 2)
-    row = {"task": name, "metric": metric, "value": value, "low": low, "high": high, "n": len(items), "seconds": seconds}
+    row = {
+        "task": name,
+        "metric": metric,
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": len(items),
+        "seconds": seconds,
+    }
     good = 1.0 if largest == 1.0 else 70.0
-    shown = [one for one in answered if one.score >= good][:SHOWN] + [one for one in answered if one.score < good][:SHOWN]
+    shown = [one for one in answered if one.score >= good][:SHOWN] + [one for one in answered if one.score < good][
+        :SHOWN
+    ]
     samples = [
         {
             "asked": one.item.get("prompt") or one.item["messages"][-1]["content"],

@@ -24,8 +24,9 @@ def decoder_config(
 ) -> DecoderConfig:
     """A whole set of sizes from `depth`, each of the others taken as given where it is given.
 
-    Width defaults to 48 per layer as a multiple of 64, heads to one per 64 of width (wide heads are fast on CPUs), key/value
-    heads to half as many where that divides, the gated feed-forward to 8/3 of the width as a multiple of 64."""
+    Width defaults to 48 per layer as a multiple of 64, heads to one per 64 of width (wide heads are fast on
+    CPUs), key/value heads to half as many where that divides, the gated feed-forward to 8/3 of the width as a
+    multiple of 64."""
     width = width or max(64, 64 * round(depth * 48 / 64))
     if heads is None:
         heads = max(1, width // 64)
@@ -46,7 +47,8 @@ def decoder_config(
 
 
 def initialize(model: Decoder, seed: int) -> None:
-    """Fresh weights: matrices uniform with the variance of 1 / fan-in, output projections zero, so that every block starts
+    """Fresh weights: matrices uniform with the variance of 1 / fan-in, output projections zero, so that every
+    block starts
     as the identity (Zhang et al. 2019, Fixup); embeddings normal, the head small."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dodam.nn.block import Block
-from dodam.nn.cache import Cache
+from dodam.nn.cache import Cache, LayerCache
 from dodam.nn.mask import CAUSAL, Mask, cached_mask
 from dodam.nn.norm import RMSNorm
 from dodam.nn.position import rotary_table
@@ -47,8 +47,8 @@ class DecoderConfig:
 
 
 class Decoder(nn.Module):
-    """See the file's head. `normalize_embedding` divides each embedding by its root mean square: it speeds up learning, and
-    it is folded into the table when the model is saved (`fold_embedding_norm`), so no other program needs to know of it."""
+    """See the file's head. `normalize_embedding` divides each embedding by its root mean square: it speeds up learning,
+    and is folded into the table when the model is saved (`fold_embedding_norm`), so no other program needs to know."""
 
     def __init__(self, config: DecoderConfig, *, normalize_embedding: bool = False) -> None:
         super().__init__()
@@ -79,15 +79,16 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Hidden states [B, T, D].
 
-        positions_BT: where each token stands, default 0..T-1. With `cache`, row b's tokens stand at starts_B[b].. and see
-        everything the cache holds before them; `mask` and `positions_BT` follow from that."""
+        positions_BT: where each token stands, default 0..T-1. With `cache`, row b's tokens stand at starts_B[b]..
+        and see everything the cache holds before them; `mask` and `positions_BT` follow from that."""
         T = ids_BT.shape[1]
-        length = 0
+        layer_caches: list[LayerCache | None] = [None] * self.config.depth
         if cache is not None:
             assert starts_B is not None, "a cache needs starts_B"
             length = int(starts_B.max()) + T
             positions_BT = starts_B[:, None] + torch.arange(T, device=ids_BT.device)
             mask = cached_mask(starts_B, T, length)
+            layer_caches = [cache.layer(layer, positions_BT, length) for layer in range(self.config.depth)]
         if positions_BT is None:
             rotation = (self.cos[:T], self.sin[:T])
         else:
@@ -95,8 +96,7 @@ class Decoder(nn.Module):
         x_BTD = self.embedding(ids_BT)
         if self.normalize_embedding:
             x_BTD = F.rms_norm(x_BTD, (self.config.width,), eps=self.config.eps)
-        for layer, block in enumerate(self.blocks):
-            layer_cache = None if cache is None else cache.layer(layer, positions_BT, length)
+        for block, layer_cache in zip(self.blocks, layer_caches, strict=True):
             x_BTD = self.run_block(block, x_BTD, rotation, mask, layer_cache)
         return self.norm(x_BTD)
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dodam.nn.cache import LayerCache
+from dodam.nn.linear import project
 from dodam.nn.mask import Mask
 from dodam.nn.norm import RMSNorm
-from dodam.nn.linear import project
 from dodam.nn.position import rotate
 
 # On CPUs the fused bf16 kernel loses to plain matrix products up to here (measured: docs/benchmarks.md).
@@ -32,7 +32,8 @@ def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask) -> Tensor
 
 
 def attend_explicitly(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask) -> Tensor:
-    """The same, written out. The heads of a group are stacked, so keys and values are never repeated. Under a causal mask
+    """The same, written out. The heads of a group are stacked, so keys and values are never repeated. Under a
+    causal mask
     queries go in blocks, and each block skips the keys after its end."""
     B, H, T, E = q_BHTE.shape
     K, S = k_BKSE.shape[1:3]

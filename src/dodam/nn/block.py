@@ -15,9 +15,7 @@ from dodam.nn.norm import RMSNorm
 class Block(nn.Module):
     """x + attention(norm(x)), then x + feedforward(norm(x))."""
 
-    def __init__(
-        self, width: int, heads: int, kv_heads: int, head_dim: int, feedforward_size: int, eps: float
-    ) -> None:
+    def __init__(self, width: int, heads: int, kv_heads: int, head_dim: int, feedforward_size: int, eps: float) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(width, eps)
         self.attention = SelfAttention(width, heads, kv_heads, head_dim, eps)

@@ -212,7 +212,7 @@ def _draw(rng: random.Random, structure: str, test: bool) -> tuple[tuple[int, ..
 
 def solve(rule: Structure, numbers: tuple[int, ...]) -> list[tuple[str, int]]:
     """The equation and the result of each step; none where a result is no natural number (a share is at least 2)."""
-    values = dict(zip("abcd", numbers, strict=False))
+    values: dict[str, int] = dict(zip("abcd", numbers, strict=False))
     results = []
     for name, (left, operation, right) in zip("xyz", rule.steps, strict=False):
         first = values[left]

@@ -1,8 +1,8 @@
 """Stage `pretrain`: a data folder -> a language model that predicts the next token.
 
-What it reads: token shards of the data folder (made here for the tokenizer, if they are not there yet). What it writes: a
-run folder with the model. `--budget` chooses size, batch and steps for the best model this data and this machine give in
-that time; `--depth --steps` fix them.
+What it reads: token shards of the data folder (made here for the tokenizer, if they are not there yet). What it
+writes: a run folder with the model. `--budget` chooses size, batch and steps for the best model this data and
+this machine give in that time; `--depth --steps` fix them.
 """
 
 import sys
@@ -19,7 +19,7 @@ from dodam.stages.training import Setup, Training
 if TYPE_CHECKING:
     from dodam.data.batch import TokenBatch
     from dodam.data.loader import RowLoader
-    from dodam.models.decoder import Decoder, DecoderConfig
+    from dodam.models.decoder import DecoderConfig
     from dodam.tokenizer.tokenizer import Tokenizer
     from dodam.train.probe import Machine
 

@@ -1,8 +1,8 @@
 """Stage `sft`: conversations -> a model that answers.
 
-What it reads: a base (or already tuned) model and conversations in any of the known formats. What it writes: a run folder
-with the tuned model and its chat template. Only the assistant's words are learned; conversations are packed into rows and
-attention stays within each, so packing changes nothing.
+What it reads: a base (or already tuned) model and conversations in any of the known formats. What it writes: a
+run folder with the tuned model and its chat template. Only the assistant's words are learned; conversations are
+packed into rows and attention stays within each, so packing changes nothing.
 """
 
 import sys
@@ -148,9 +148,13 @@ def read(config: Sft, tokenizer: "Tokenizer", context: int) -> "tuple[list[Encod
         else:
             learned.append(kept)
     if too_long:
-        print(f"sft: {too_long} conversations left out: their first answer ends after {context} tokens.", file=sys.stderr)
+        print(
+            f"sft: {too_long} conversations left out: their first answer ends after {context} tokens.", file=sys.stderr
+        )
     if not learned:
-        raise DataError("no conversation can be learned from", where=", ".join(config.data), mend="Check --context and the files.")
+        raise DataError(
+            "no conversation can be learned from", where=", ".join(config.data), mend="Check --context and the files."
+        )
     return learned, held_back or learned[:16], questions or [learned[0].ids[:8]]
 
 
@@ -199,7 +203,6 @@ def choose(config: Sft, machine: "Machine", loaded: "LoadedModel", rows: "Packed
     }
 
 
-
 def lint(one: "Encoded", tokenizer: "Tokenizer", rows: "PackedLoader") -> None:
     """Show what will be learned: one conversation, what is trained on between »« and the rest as it is."""
     shown, inside = "", False
@@ -208,7 +211,7 @@ def lint(one: "Encoded", tokenizer: "Tokenizer", rows: "PackedLoader") -> None:
             shown, inside = shown + ("»" if trained else "«"), trained
         shown += tokenizer.piece(token)
     print(
-        f"sft: {rows.rows_per_epoch} rows, {rows.wasted:.2%} of their positions padded. Only what stands between » and « "
-        f"is learned:\n  {shown + ('«' if inside else '')!s}".replace("\n", "\n  "),
+        f"sft: {rows.rows_per_epoch} rows, {rows.wasted:.2%} of their positions padded. "
+        f"Only what stands between » and « is learned:\n{shown}{'«' if inside else ''}".replace("\n", "\n  "),
         file=sys.stderr,
     )

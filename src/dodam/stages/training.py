@@ -126,8 +126,8 @@ def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
         begun = probe.Machine(**choices["machine"])
         if begun.threads != machine.threads:
             print(
-                f"{config.out}: begun with {begun.threads} threads, here there would be {machine.threads}; going on with "
-                f"{begun.threads}, so that the result stays the same.",
+                f"{config.out}: begun with {begun.threads} threads, here there would be {machine.threads}; "
+                f"going on with {begun.threads}, so that the result stays the same.",
                 file=sys.stderr,
             )
         machine = begun
@@ -148,7 +148,8 @@ def saved_choices(out: Path) -> dict[str, Any]:
 
 
 def worth_compiling(wanted: str, machine: "Machine", flops: float) -> bool:
-    """Whether a run of so many FLOPs repays compiling. Decided by size alone, so that the same run always decides the same."""
+    """Whether a run of so many FLOPs repays compiling. Decided by size alone, so that the same run always decides
+    the same."""
     if wanted != "auto":
         return wanted == "yes"
     return machine.compiler and machine.device != "mps" and flops > COMPILE_REPAYS
@@ -171,11 +172,15 @@ def learning_rates(config: Training, scale: float = 1.0) -> dict[str, float]:
 
     values = asdict(OptimConfig(weight_decay=config.weight_decay))
     factor = config.learning_rate * scale
-    return {key: value * factor if key in ("matrix", "embedding", "head", "scalar") else value for key, value in values.items()}
+    return {
+        key: value * factor if key in ("matrix", "embedding", "head", "scalar") else value
+        for key, value in values.items()
+    }
 
 
 def loop_bounds(config: Training, choices: dict[str, Any]) -> "LoopConfig":
-    """Steps or seconds, and how often to look up. Under a budget the loop gets what is left of it when the loop begins."""
+    """Steps or seconds, and how often to look up. Under a budget the loop gets what is left of it when the loop
+    begins."""
     from dodam.train.loop import LoopConfig
     from dodam.train.schedule import Schedule
 
@@ -196,7 +201,9 @@ def seconds_left(config: Training) -> float:
     budget = configs.seconds(config.budget)
     left = budget - probe.seconds_since_start() - FINISHING_SECONDS - 0.01 * budget
     if left < 5:
-        raise UsageError(f"{config.budget} is too short to train in", where="--budget", mend="Give it a minute or more.")
+        raise UsageError(
+            f"{config.budget} is too short to train in", where="--budget", mend="Give it a minute or more."
+        )
     return left
 
 
@@ -215,14 +222,22 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     ]
     try:
         outcome = train(
-            setup.model, optimizers, setup.batches, setup.objective, setup.loop,
-            folder=config.out, hooks=hooks, validate=setup.validate, choices=choices, device=choices["machine"]["device"],
-        )  # fmt: skip
+            setup.model,
+            optimizers,
+            setup.batches,
+            setup.objective,
+            setup.loop,
+            folder=config.out,
+            hooks=hooks,
+            validate=setup.validate,
+            choices=choices,
+            device=choices["machine"]["device"],
+        )
     except Interrupted as stopped:
-        command = f"dodam {' '.join(sys.argv[1:])}" if sys.argv[1:] else f"the same call with out={str(config.out)!r}"
-        raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {command}") from None
+        raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
     result = result_of(config, setup, outcome, choices)
-    info = {"stage": stage, "result": result, "choices": choices, "recipe": configs.to_json(config), "versions": versions()}
+    recipe = configs.to_json(config)
+    info = {"stage": stage, "result": result, "choices": choices, "recipe": recipe, "versions": versions()}
     folder.save_model(
         config.out / "model",
         setup.model,
@@ -234,6 +249,12 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     metrics.draw(config.out / "metrics.jsonl", config.out / "loss.png", setup.unit)
     files.write_json(config.out / "result.json", result)
     return result
+
+
+def same_command(config: Training) -> str:
+    """What to type to go on: the command line of this process, or in Python the same call."""
+    words = sys.argv[1:]
+    return f"dodam {' '.join(words)}" if words else f"the same call with out={str(config.out)!r}"
 
 
 def result_of(config: Training, setup: Setup, outcome: "Outcome", choices: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def eager(model: Decoder) -> Iterator[None]:
 
 
 def bits_per_byte(model: Decoder, tokenizer: "Tokenizer", rows: RowLoader, dtype: torch.dtype) -> float:
-    """-log2 p of the first rows' tokens over the bytes these tokens stand for. Tokens that stand for no text count their
+    """-log2 p of the first rows' tokens over the bytes these tokens stand for. Tokens that stand for no text
+    count their
     bits but no bytes. The same rows at every call."""
     lengths = torch.from_numpy(tokenizer.byte_lengths())
     count = min(rows.rows_per_epoch, max(1, TOKENS // rows.context))

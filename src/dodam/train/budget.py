@@ -1,7 +1,7 @@
 """The time dial: from seconds, data and this machine to the sizes of a run.
 
-In come the time, the tokens at hand and a function that times a candidate; out come depth, batch and the steps expected.
-The rule and the runs it rests on are in docs/training.md.
+In come the time, the tokens at hand and a function that times a candidate; out come depth, batch and the steps
+expected. The rule and the runs it rests on are in docs/training.md.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,8 @@ def choose(
     depth: int | None = None,
     batch: int | None = None,
 ) -> Choice:
-    """The deepest model that still reads enough tokens in `seconds`; `depth` and `batch` are taken as given where given.
+    """The deepest model that still reads enough tokens in `seconds`; `depth` and `batch` are taken as given where
+    given.
 
     `time_step(depth, batch)` measures a step of a candidate; the choice is made again with what it says."""
     given_depth, given_batch = depth, batch
@@ -60,7 +61,8 @@ def choose(
 
 
 def deepest(seconds: float, corpus_tokens: int, vocabulary: int, context: int, flop_rate: float) -> int:
-    """The largest depth that still reads `TOKENS_PER_PARAMETER` tokens at `flop_rate`, repeats beyond `MOST_EPOCHS` not counted."""
+    """The largest depth that still reads `TOKENS_PER_PARAMETER` tokens at `flop_rate`, repeats beyond
+    `MOST_EPOCHS` not counted."""
     best = DEPTHS[0]
     for depth in DEPTHS:
         config = decoder_config(vocabulary=vocabulary, context=context, depth=depth)

@@ -1,7 +1,8 @@
 """Training state on disk: written beside the old one, checked, renamed; the last two are kept.
 
-`checkpoint/step-N/` holds tensors.safetensors (weights and optimiser state, by name) and state.json (step, clock, choices
-and the checksum of the tensors). A torn newest checkpoint is noticed and the one before it is used. No pickle.
+`checkpoint/step-N/` holds tensors.safetensors (weights and optimiser state, by name) and state.json (step, clock,
+choices and the checksum of the tensors). A torn newest checkpoint is noticed and the one before it is used. No
+pickle.
 """
 
 import hashlib
@@ -24,9 +25,12 @@ KEPT = 2
 
 
 def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write `folder/step-N` whole or not at all, then drop all but the newest two. StorageError when the disk is full."""
+    """Write `folder/step-N` whole or not at all, then drop all but the newest two. StorageError when the disk is
+    full."""
     with files.new_dir(folder / f"step-{step:08d}") as target:
-        write_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, target / "tensors.safetensors")
+        write_tensors(
+            {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, target / "tensors.safetensors"
+        )
         checksum = file_hash(target / "tensors.safetensors")
         files.write_json(target / "state.json", {"format": FORMAT, "step": step, "checksum": checksum, **state})
     for old in checkpoints(folder)[KEPT:]:
@@ -57,7 +61,9 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         except (OSError, ValueError, KeyError, FolderError) as error:
             print(f"{path}: this checkpoint is torn ({error}); looking at the one before.", file=sys.stderr)
     if found:
-        raise CheckpointError("every checkpoint here is torn", where=str(folder), mend="Delete the run folder and start again.")
+        raise CheckpointError(
+            "every checkpoint here is torn", where=str(folder), mend="Delete the run folder and start again."
+        )
     return None
 
 

@@ -1,8 +1,9 @@
 """The only training loop: accumulate, clip, step, schedule, log, validate, save, resume. It knows no task.
 
-In come a model, its optimisers, a function from step number to microbatches, an objective and hooks; out comes the trained
-model and a record of the run. Killed at any moment and started again it ends with the same weights (bit for bit on CPU),
-because every batch is a function of the step number and everything else is in the checkpoint.
+In come a model, its optimisers, a function from step number to microbatches, an objective and hooks; out comes
+the trained model and a record of the run. Killed at any moment and started again it ends with the same weights
+(bit for bit on CPU), because every batch is a function of the step number and everything else is in the
+checkpoint.
 """
 
 import json
@@ -28,7 +29,8 @@ from dodam.train.schedule import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How long and how often. Exactly one of `steps` and `seconds` bounds the run; with `seconds` the schedule follows the
+    """How long and how often. Exactly one of `steps` and `seconds` bounds the run; with `seconds` the schedule
+    follows the
     clock, so the run ends on time on a machine that is slower or busier than the probe thought."""
 
     steps: int | None = None
@@ -85,7 +87,7 @@ def train(
     *,
     folder: Path,
     hooks: Sequence[Hook] = (),
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Callable[[Any], float] | None = None,
     choices: dict[str, Any] | None = None,
     device: str = "cpu",
 ) -> Outcome:

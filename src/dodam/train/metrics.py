@@ -1,7 +1,7 @@
 """What a run tells while it goes: metrics.jsonl, one line on the terminal, a live loss curve, a picture at the end.
 
-Each is a hook of the loop: it gets rows of plain numbers and never touches the model, except `Samples`, which is given a
-function that writes some text with it.
+Each is a hook of the loop: it gets rows of plain numbers and never touches the model, except `Samples`, which is
+given a function that writes some text with it.
 """
 
 import json
@@ -61,7 +61,10 @@ class Console:
 
     def validate(self, row: dict[str, Any]) -> None:
         start = "\r\x1b[K" if self.live else ""
-        print(f"{start}{self.name}: step {row['step']}  held-back text {row['validation']:.4f} {self.unit}", file=sys.stderr)
+        print(
+            f"{start}{self.name}: step {row['step']}  held-back text {row['validation']:.4f} {self.unit}",
+            file=sys.stderr,
+        )
 
     def end(self) -> None:
         if self.live:

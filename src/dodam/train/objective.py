@@ -1,4 +1,5 @@
-"""What is minimised. An objective says how much a batch weighs and returns summed losses, so that the loop can divide by
+"""What is minimised. An objective says how much a batch weighs and returns summed losses, so that the loop can
+divide by
 the weight of the whole step: accumulation never changes the result.
 
 N positions, D width, V vocabulary.
@@ -9,9 +10,10 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dodam.data.batch import IGNORED, TokenBatch
+from dodam.models.decoder import Decoder
 from dodam.nn.mask import CAUSAL, document_mask
 
 CHUNK = 1024  # positions whose logits exist at one time
@@ -22,14 +24,15 @@ class Objective(Protocol):
 
     def weight(self, batch: TokenBatch) -> float: ...
 
-    def __call__(self, model: nn.Module, batch: TokenBatch) -> Tensor: ...
+    def __call__(self, model: Any, batch: TokenBatch) -> Tensor: ...
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy of hidden [N, D] against labels [N] through a head [V, D].
 
-    Logits exist for `CHUNK` positions at a time, and their gradient is taken at once, while they are in the cache: memory
-    is that of one chunk, and nothing is computed twice. Products run in the dtype of `hidden_ND`, softmax in fp32."""
+    Logits exist for `CHUNK` positions at a time, and their gradient is taken at once, while they are in the
+    cache: memory is that of one chunk, and nothing is computed twice. Products run in the dtype of `hidden_ND`,
+    softmax in fp32."""
 
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor) -> Tensor:
@@ -68,14 +71,15 @@ def summed_cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor, dtype: to
 
 @dataclass(frozen=True)
 class TokenCrossEntropy:
-    """Next-token cross-entropy over the labels of a batch (see `data/batch.py`). `dtype` is what matrices multiply in."""
+    """Next-token cross-entropy over the labels of a batch (see `data/batch.py`). `dtype` is what matrices
+    multiply in."""
 
     dtype: torch.dtype = torch.float32
 
     def weight(self, batch: TokenBatch) -> float:
         return float((batch.labels_BT != IGNORED).sum())
 
-    def __call__(self, model: nn.Module, batch: TokenBatch) -> Tensor:
+    def __call__(self, model: Decoder, batch: TokenBatch) -> Tensor:
         mask = CAUSAL if batch.documents_BT is None else document_mask(batch.documents_BT)
         device = batch.ids_BT.device.type
         with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):

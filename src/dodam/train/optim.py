@@ -53,7 +53,9 @@ def orthogonalize(g_NRC: Tensor) -> Tensor:
 class Muon:
     """Momentum, orthogonalised (Jordan et al. 2024). Matrices of one shape are stacked and done in one go."""
 
-    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], lr: float, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self, named: Iterable[tuple[str, nn.Parameter]], lr: float, momentum: float, weight_decay: float
+    ) -> None:
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.groups: dict[tuple[int, int], list[tuple[str, nn.Parameter]]] = {}
         for name, parameter in named:
@@ -68,11 +70,11 @@ class Muon:
         """One update at `scale` times the learning rate; Nesterov momentum."""
         for (rows, columns), group in self.groups.items():
             buffer = self.buffers[rows, columns]
-            gradients = torch.stack([parameter.grad for _, parameter in group])
+            gradients = torch.stack([gradient(parameter) for _, parameter in group])
             buffer.lerp_(gradients, 1 - self.momentum)
             update = orthogonalize(gradients.lerp_(buffer, self.momentum)).float()
             lr = self.lr * scale
-            parameters = [parameter for _, parameter in group]
+            parameters: list[Tensor] = [parameter for _, parameter in group]
             if self.weight_decay:
                 torch._foreach_mul_(parameters, 1 - lr * self.weight_decay)
             torch._foreach_add_(parameters, list(update.unbind(0)), alpha=-lr * max(1.0, rows / columns) ** 0.5)
@@ -86,11 +88,21 @@ class Muon:
         }
 
 
+def gradient(parameter: nn.Parameter) -> Tensor:
+    """Its gradient; a parameter that took no part in the loss is a mistake of ours."""
+    assert parameter.grad is not None, "a parameter has no gradient"
+    return parameter.grad
+
+
 class AdamW:
     """torch's fused AdamW (Loshchilov & Hutter 2019) with a learning rate for every parameter and named state."""
 
     def __init__(
-        self, named: Iterable[tuple[str, nn.Parameter, float]], betas: tuple[float, float], eps: float, weight_decay: float
+        self,
+        named: Iterable[tuple[str, nn.Parameter, float]],
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
     ) -> None:
         self.named = list(named)
         self.rates = [rate for _, _, rate in self.named]
@@ -98,7 +110,11 @@ class AdamW:
             [{"params": [parameter], "lr": rate} for _, parameter, rate in self.named],
             betas=betas, eps=eps, weight_decay=weight_decay, fused=True,
         )  # fmt: skip
-        for _, parameter, _ in self.named:  # the state torch would make at the first step: a checkpoint can load into it
+        for (
+            _,
+            parameter,
+            _,
+        ) in self.named:  # the state torch would make at the first step: a checkpoint can load into it
             self.optimizer.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter),

@@ -76,7 +76,8 @@ def cache_dir() -> Path:
 
 
 def keep_memory() -> None:
-    """Have glibc keep freed memory instead of mapping and faulting large temporaries anew at every step. Elsewhere: nothing."""
+    """Have glibc keep freed memory instead of mapping and faulting large temporaries anew at every step.
+    Elsewhere: nothing."""
     if sys.platform != "linux":
         return
     try:
