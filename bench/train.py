@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from dodam import machine as machines
 from dodam.data.batch import TokenBatch
 from dodam.models.build import build_decoder, decoder_config, flops_per_token, num_parameters
 from dodam.models.decoder import DecoderConfig
 from dodam.stages.training import compile_blocks
-from dodam.train import probe
 from dodam.train.loop import one_step
 from dodam.train.objective import TokenCrossEntropy
 from dodam.train.optim import OptimConfig, Optimizers
@@ -101,7 +101,7 @@ def plain_step(config: DecoderConfig, batch: TokenBatch) -> Callable[[], object]
     return step
 
 
-def our_step(config: DecoderConfig, batch: TokenBatch, machine: probe.Machine) -> Callable[[], object]:
+def our_step(config: DecoderConfig, batch: TokenBatch, machine: machines.Machine) -> Callable[[], object]:
     model = build_decoder(config, 0)
     if machine.compiler:
         compile_blocks(model)
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     options = parser.parse_args()
-    machine = probe.look("cpu")
+    machine = machines.look("cpu")
     torch.set_num_threads(machine.threads)
     name = platform.processor() or platform.machine()
     print(f"{name}, {machine.threads} threads, {machine.dtype}, torch {torch.__version__}")
@@ -139,7 +139,7 @@ def main() -> None:
         batch = TokenBatch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
         plain = plain_step(config, batch)
         measure(plain, 1.0)
-        probe.use(machine)  # the allocator's settings are part of ours; the plain side profits from them too
+        machines.use(machine)  # the allocator's settings are part of ours; the plain side profits from them too
         ours = our_step(config, batch, machine)
         measure(ours, 1.0)
         plains, ourss = [], []

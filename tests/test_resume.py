@@ -22,6 +22,7 @@ COMMON = ["--steps", str(STEPS), "--batch", "4", "--checkpoint-seconds", "0", "-
 STAGES = {
     "pretrain": ["pretrain", "--data", "{data}", "--depth", "1", "--width", "64", "--context", "64"],
     "sft": ["sft", "--data", "{chat}", "--model", "{base}", "--microbatch", "2"],
+    "sft with replay": ["sft", "--data", "{chat}", "--model", "{base}", "--replay", "{data}"],
 }
 
 
@@ -174,7 +175,7 @@ def test_a_full_disk_is_one_message_and_the_last_checkpoint_stays(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(checkpoint, "write_tensors", full)
     with pytest.raises(StorageError, match="the disk is full"):
         checkpoint.save(folder, 2, tensors, {"tokens": 2})
     found = checkpoint.load(folder)

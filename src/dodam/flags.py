@@ -24,7 +24,7 @@ class Flag(NamedTuple):
     path: tuple[str, ...]
     """The names that lead to the field: `("optim", "lr")`."""
     kind: str
-    """`one` value, `many` (a value each time it is given), `pairs` (`key=value` each time), or a `switch` without one."""
+    """`one` value, `many` (one each time it is given), `pairs` (`key=value` each time), or a `switch` without any."""
     metavar: str
     choices: tuple[str, ...]
     default: Any

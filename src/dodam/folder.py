@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from dodam import files
 from dodam.errors import FolderError
 from dodam.models.decoder import QWEN3_NAMES, Decoder, from_qwen3_config, to_qwen3_config
+from dodam.tensors import read_tensors, write_tensors
 from dodam.tokenizer.tokenizer import Tokenizer
-from dodam.train.checkpoint import write_tensors
 
 FORMAT = 1
 
@@ -70,7 +68,7 @@ def load_model(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = to
         config = from_qwen3_config(values)
     except (KeyError, ValueError) as error:
         raise FolderError(f"the sizes cannot be used: {error}", where=str(path / "config.json")) from None
-    weights = read_weights(path / "model.safetensors")
+    weights = read_tensors(path / "model.safetensors")
     model = Decoder(config)
     model.load_state_dict(
         ours_from_theirs(weights, config.depth, tied=config.tied, where=path / "model.safetensors", model=model)
@@ -83,16 +81,6 @@ def load_model(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = to
     generation_file = path / "generation_config.json"
     generation = files.read_json(generation_file) if generation_file.is_file() else {}
     return LoadedModel(model.to(device=device, dtype=dtype).eval(), tokenizer, generation, info, path)
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file; FolderError when it is torn."""
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise FolderError(
-            f"the weights cannot be read ({error})", where=str(path), mend="The file is torn; write it again."
-        ) from None
 
 
 def save_model(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dodam import files
+from dodam.versions import versions
 
 FORMAT = 1
 
@@ -22,8 +23,6 @@ def write(
     models: dict[str, Path],
 ) -> dict[str, Any]:
     """Write all of it into `out`; returns what report.json holds."""
-    from dodam.stages.training import versions
-
     report = {
         "format": FORMAT,
         "rows": rows,

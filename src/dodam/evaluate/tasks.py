@@ -63,13 +63,13 @@ class Evaluate:
 def run(config: Evaluate) -> dict[str, Any]:
     """Measure every model on every task and write the report. See the file's head."""
     from dodam import files
+    from dodam import machine as machines
     from dodam.evaluate import report
     from dodam.evaluate.answer import LONG, SHORT
     from dodam.folder import load_model
-    from dodam.train import probe
 
-    machine = probe.look(config.device, config.threads)
-    probe.use(machine)
+    machine = machines.look(config.device, config.threads)
+    machines.use(machine)
     models = labelled(config.model)
     tasks, texts = read_items(config), read_texts(config)
     if not tasks and not texts:

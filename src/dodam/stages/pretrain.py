@@ -19,9 +19,9 @@ from dodam.stages.training import Setup, Training
 if TYPE_CHECKING:
     from dodam.data.batch import TokenBatch
     from dodam.data.loader import RowLoader
+    from dodam.machine import Machine
     from dodam.models.decoder import DecoderConfig
     from dodam.tokenizer.tokenizer import Tokenizer
-    from dodam.train.probe import Machine
 
 DEFAULT_CONTEXT = 512
 DEFAULT_DEPTH = 6
@@ -188,10 +188,10 @@ def time_step(config: Pretrain, machine: "Machine", vocabulary: int, context: in
 
     from dodam.data.batch import TokenBatch
     from dodam.models.build import build_decoder
+    from dodam.train.budget import time_steps
     from dodam.train.loop import one_step
     from dodam.train.objective import TokenCrossEntropy
     from dodam.train.optim import OptimConfig, Optimizers
-    from dodam.train.probe import time_steps
 
     model = build_decoder(sizes(config, vocabulary, context, depth), 0).to(machine.device)
     optimizers, objective = Optimizers(model, OptimConfig()), TokenCrossEntropy(machine.torch_dtype)

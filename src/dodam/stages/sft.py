@@ -19,10 +19,11 @@ from dodam.stages.training import Setup, Training
 if TYPE_CHECKING:
     from dodam.data.batch import TokenBatch
     from dodam.data.conversation import Conversation, Encoded
+    from dodam.data.loader import RowLoader
     from dodam.data.packing import PackedLoader
     from dodam.folder import LoadedModel
+    from dodam.machine import Machine
     from dodam.tokenizer.tokenizer import Tokenizer
-    from dodam.train.probe import Machine
 
 DEFAULT_EPOCHS = 2.0
 TUNING_RATE = 0.5  # of pretraining's learning rates
@@ -46,6 +47,10 @@ class Sft(Training):
     """Share of the conversations held back."""
     max_conversations: Annotated[int, Ge(0)] = 0
     """Read at most so many; 0 reads all."""
+    replay: Path | None = None
+    """A data folder whose text is read along, so that what was learned from it is not forgotten."""
+    replay_share: Annotated[float, Gt(0), Lt(1)] = 0.35
+    """Share of the rows of a step that are such text."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 
@@ -56,6 +61,7 @@ def run(config: Sft) -> dict[str, Any]:
     if done:
         return done
     from dodam.data.conversation import CHAT_TEMPLATE
+    from dodam.data.loader import token_batch
     from dodam.data.packing import PackedLoader
     from dodam.folder import load_model
     from dodam.stages.validation import answer_loss, answers
@@ -78,10 +84,19 @@ def run(config: Sft) -> dict[str, Any]:
         training.compile_blocks(model)
     lint(learned[0], tokenizer, rows)
 
+    text = replayed(config, tokenizer, context)
+    num_text = round(batch * config.replay_share) if text else 0
+    num_chat = max(1, batch - num_text)
+
     def batches(step: int) -> "list[TokenBatch]":
-        return [
-            rows.batch(step * batch + first, min(microbatch, batch - first)) for first in range(0, batch, microbatch)
+        parts = [
+            rows.batch(step * num_chat + first, min(microbatch, num_chat - first))
+            for first in range(0, num_chat, microbatch)
         ]
+        if text:
+            taken = text.rows(step * num_text, num_text)
+            parts += [token_batch(taken[first : first + microbatch]) for first in range(0, num_text, microbatch)]
+        return parts
 
     setup = Setup(
         model=model,
@@ -98,12 +113,23 @@ def run(config: Sft) -> dict[str, Any]:
             "base": str(config.model),
             "conversations": len(learned),
             "data": list(config.data),
+            "text read along": str(config.replay or ""),
             "name": config.name,
             "positions padded": round(rows.wasted, 6),
             "base lineage": loaded.info.get("lineage", {}),
         },
     )
     return training.train_run(config, "sft", setup, choices)
+
+
+def replayed(config: Sft, tokenizer: "Tokenizer", context: int) -> "RowLoader | None":
+    """Rows of the text that is read along; None without --replay."""
+    from dodam.data.loader import RowLoader
+    from dodam.data.shards import ensure_shards
+
+    if config.replay is None:
+        return None
+    return RowLoader(ensure_shards(config.replay, tokenizer).split("train"), context, config.seed + 1)
 
 
 def check_tokens(tokenizer: "Tokenizer", where: Path) -> None:

@@ -3,7 +3,6 @@
 In come a stage's config, its model, batches and objective; out come a trained run folder and what --json prints of it.
 """
 
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,16 @@ from annotated_types import Ge, Gt, Le
 from dodam import config as configs
 from dodam import files
 from dodam.errors import FolderError, Interrupted, UsageError
+from dodam.versions import versions
 
 if TYPE_CHECKING:
     from dodam.data.batch import TokenBatch
+    from dodam.machine import Machine
     from dodam.models.decoder import Decoder
     from dodam.tokenizer.tokenizer import Tokenizer
     from dodam.train.loop import LoopConfig, Outcome
     from dodam.train.objective import Objective
     from dodam.train.optim import OptimConfig
-    from dodam.train.probe import Machine
 
 
 FINISHING_SECONDS = 4.0  # the last validation, the model folder, the picture
@@ -117,13 +117,13 @@ def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
     """Look at the machine, or take what a run that goes on was begun with; set torch up for it."""
     from dataclasses import replace
 
-    from dodam.train import probe
+    from dodam import machine as machines
 
-    machine = probe.look(config.device, config.threads)
+    machine = machines.look(config.device, config.threads)
     if config.dtype != "auto":
         machine = replace(machine, dtype=config.dtype)
     if choices:
-        begun = probe.Machine(**choices["machine"])
+        begun = machines.Machine(**choices["machine"])
         if begun.threads != machine.threads:
             print(
                 f"{config.out}: begun with {begun.threads} threads, here there would be {machine.threads}; "
@@ -131,7 +131,7 @@ def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
                 file=sys.stderr,
             )
         machine = begun
-    probe.use(machine)
+    machines.use(machine)
     return machine
 
 
@@ -195,11 +195,11 @@ def loop_bounds(config: Training, choices: dict[str, Any]) -> "LoopConfig":
 
 def seconds_left(config: Training) -> float:
     """Seconds of the budget that training may use: less what the process has used, less what finishing will take."""
-    from dodam.train import probe
+    from dodam import machine as machines
 
     assert config.budget is not None
     budget = configs.seconds(config.budget)
-    left = budget - probe.seconds_since_start() - FINISHING_SECONDS - 0.01 * budget
+    left = budget - machines.seconds_since_start() - FINISHING_SECONDS - 0.01 * budget
     if left < 5:
         raise UsageError(
             f"{config.budget} is too short to train in", where="--budget", mend="Give it a minute or more."
@@ -270,21 +270,4 @@ def result_of(config: Training, setup: Setup, outcome: "Outcome", choices: dict[
         "validation": outcome.validation,
         "unit": setup.unit,
         "compiled": choices["compiled"],
-    }
-
-
-def versions() -> dict[str, str]:
-    """What the run was made with."""
-    import numpy
-    import tokenizers
-    import torch
-
-    from dodam import __version__
-
-    return {
-        "dodam": __version__,
-        "torch": torch.__version__,
-        "tokenizers": tokenizers.__version__,
-        "numpy": numpy.__version__,
-        "python": platform.python_version(),
     }

@@ -4,6 +4,7 @@ In come the time, the tokens at hand and a function that times a candidate; out 
 expected. The rule and the runs it rests on are in docs/training.md.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,3 +71,15 @@ def deepest(seconds: float, corpus_tokens: int, vocabulary: int, context: int, f
         if tokens >= TOKENS_PER_PARAMETER * (num_parameters(config) - vocabulary * config.width):
             best = depth
     return best
+
+
+def time_steps(step: Callable[[], object], *, seconds: float, most: int = 50) -> float:
+    """Median seconds of `step`, tried for about `seconds` after one call that is not counted."""
+    step()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 2 or (time.perf_counter() < end and len(times) < most):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]

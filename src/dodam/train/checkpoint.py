@@ -6,19 +6,18 @@ pickle.
 """
 
 import hashlib
-import re
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dodam import files
 from dodam.errors import CheckpointError, FolderError
+from dodam.tensors import write_tensors
 
 FORMAT = 1
 KEPT = 2
@@ -35,17 +34,6 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, A
         files.write_json(target / "state.json", {"format": FORMAT, "step": step, "checksum": checksum, **state})
     for old in checkpoints(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file; what the disk refuses is raised as OSError, as for any other file."""
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), str(error)) from None
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -1,7 +1,7 @@
-"""What this machine is and what it can do: threads, dtype, compiler, and a short measurement of its speed.
+"""What this machine is and what it can do: device, threads, dtype, compiler.
 
-In come nothing but the machine and, for the measurement, a model to try; out come choices that are saved at step 0 and
-used again on resume, so that a run does not change under way.
+In comes nothing but the machine; out come choices that a run saves at step 0 and takes up again on resume, so that it
+does not change under way.
 """
 
 import ctypes
@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,15 +97,3 @@ def seconds_since_start() -> float:
         return uptime - float(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return time.time() - PROCESS_START
-
-
-def time_steps(step: Callable[[], object], *, seconds: float, most: int = 50) -> float:
-    """Median seconds of `step`, tried for about `seconds` after one call that is not counted."""
-    step()
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 2 or (time.perf_counter() < end and len(times) < most):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
