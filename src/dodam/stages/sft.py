@@ -85,8 +85,7 @@ def run(config: Sft) -> dict[str, Any]:
     lint(learned[0], tokenizer, rows)
 
     text = replayed(config, tokenizer, context)
-    num_text = round(batch * config.replay_share) if text else 0
-    num_chat = max(1, batch - num_text)
+    num_chat, num_text = rows_of_a_step(config, batch)
 
     def batches(step: int) -> "list[TokenBatch]":
         parts = [
@@ -120,6 +119,12 @@ def run(config: Sft) -> dict[str, Any]:
         },
     )
     return training.train_run(config, "sft", setup, choices)
+
+
+def rows_of_a_step(config: Sft, batch: int) -> tuple[int, int]:
+    """How many of a step's rows are conversations, and how many text that is read along."""
+    num_text = min(batch - 1, round(batch * config.replay_share)) if config.replay else 0
+    return batch - num_text, num_text
 
 
 def replayed(config: Sft, tokenizer: "Tokenizer", context: int) -> "RowLoader | None":
@@ -213,7 +218,8 @@ def choose(config: Sft, machine: "Machine", loaded: "LoadedModel", rows: "Packed
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     sizes, context = loaded.model.config, rows.context
     batch = config.batch or budget.rows_per_step(num_parameters(sizes), context)
-    steps = config.steps or max(1, round((config.epochs or DEFAULT_EPOCHS) * rows.rows_per_epoch / batch))
+    num_chat, _ = rows_of_a_step(config, batch)
+    steps = config.steps or max(1, round((config.epochs or DEFAULT_EPOCHS) * rows.rows_per_epoch / num_chat))
     flops = flops_per_token(sizes, context) * batch * context * steps
     seconds = training.seconds_left(config) if config.budget is not None else None
     if seconds is not None:
