@@ -130,7 +130,7 @@ def test_the_template_is_what_transformers_renders_and_encodes(tmp_path: Path, t
     ours = encode(tokenizer, harmless, generation_prompt=True)
     assert ours.ids == found["input_ids"]
     assert tokenizer.decode([token for token, learned in zip(ours.ids, ours.trained, strict=True) if learned]) == (
-        f"{ANSWER}  Blue 🙂"
+        f" {ANSWER}   Blue 🙂"
     )
     assert ours.trained == [bool(learned) for learned in found["assistant_masks"]]
 
@@ -139,7 +139,7 @@ def test_exactly_the_answers_and_their_ends_are_learned(tokenizer: Tokenizer) ->
     encoded = encode(tokenizer, LONG, generation_prompt=True)
     learned = [token for token, trained in zip(encoded.ids, encoded.trained, strict=True) if trained]
     end = tokenizer.end
-    assert learned == [*tokenizer.encode(ANSWER), end, *tokenizer.encode(LONG[4]["content"]), end]
+    assert learned == [*tokenizer.encode(f" {ANSWER}"), end, *tokenizer.encode(f" {LONG[4]['content']}"), end]
     assert encoded.ids[0] == tokenizer.bos and encoded.ids[-1] == tokenizer.token_id("<|assistant|>")
 
 

@@ -120,7 +120,7 @@ def test_a_base_model_is_asked_in_the_plain_form_and_a_tuned_one_through_its_tem
     tuned = LoadedModel(base.model, Tokenizer(base.tokenizer.json, CHAT_TEMPLATE), {}, {}, folder)
     assert (
         tuned.tokenizer.raw.decode(encoded_prompt(tuned, item), skip_special_tokens=False)
-        == "<bos><|user|>무슨 색?<|end|><|assistant|>"
+        == "<bos><|user|> 무슨 색?<|end|><|assistant|>"
     )
     assert [one.item for one in answer(base, [item, steps])] == [item, steps]
 

@@ -156,7 +156,7 @@ def test_the_prompt_is_what_sft_trained_on() -> None:
         special = {name: TUNED.token_id(f"<|{name}|>") for name in ("system", "user", "assistant", "end")}
         expected = [TUNED.bos]
         for role, text in (("system", "짧게"), ("user", "하늘은 왜?"), ("assistant", "파래서"), ("user", "<|end|>")):
-            expected += [special[role], *TUNED.encode(text), special["end"]]
+            expected += [special[role], *TUNED.encode(f" {text}"), special["end"]]
         assert answer.usage.prompt_tokens == len([*expected, special["assistant"]])
 
     play(story)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dodam.data.sources import OR_SKIP, Skipped, read_rows
 from dodam.data.text import clean
@@ -30,9 +30,9 @@ CHAT_TEMPLATE = (
     "{% endif %}"
     "{{ '<|' + message['role'] + '|>' }}"
     "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% generation %}{{ ' ' + message['content'] + '<|end|>' }}{% endgeneration %}"
     "{% else %}"
-    "{{ message['content'] + '<|end|>' }}"
+    "{{ ' ' + message['content'] + '<|end|>' }}"
     "{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -181,52 +181,59 @@ def check(messages: Messages, where: str) -> None:
 def encode(tokenizer: "Tokenizer", messages: Sequence[dict[str, str]], *, generation_prompt: bool = False) -> Encoded:
     """Messages -> ids by the chat template. With `generation_prompt`, what opens an answer follows. Nothing inside a
     message is read as a special token. DataError for messages the template refuses."""
-    contents = [tokenizer.encode(message["content"]) for message in messages]
-    return _encode(tokenizer, [messages], contents, generation_prompt)[0]
+    return encode_many(tokenizer, [messages], generation_prompt=generation_prompt)[0]
 
 
-def encode_many(tokenizer: "Tokenizer", conversations: Sequence[Sequence[dict[str, str]]]) -> list[Encoded]:
-    """The same for many conversations at once, and faster."""
-    contents = tokenizer.encode_batch([message["content"] for messages in conversations for message in messages])
-    return _encode(tokenizer, conversations, contents, False)
-
-
-def render(template: str, messages: Sequence[dict[str, str]], *, generation_prompt: bool = False) -> str:
-    """The text of messages by a chat template, as `transformers` renders it."""
-    text = ""
-    for part, _ in _parts(template, tuple(message["role"] for message in messages), generation_prompt):
-        text += part if isinstance(part, str) else messages[part]["content"]
-    return text
-
-
-def _encode(
-    tokenizer: "Tokenizer",
-    conversations: Sequence[Sequence[dict[str, str]]],
-    contents: list[list[int]],
-    generation_prompt: bool,
+def encode_many(
+    tokenizer: "Tokenizer", conversations: Sequence[Sequence[dict[str, str]]], *, generation_prompt: bool = False
 ) -> list[Encoded]:
-    """`contents` holds the ids of all messages' contents, one after another."""
+    """The same for many conversations at once, and faster."""
     template = tokenizer.chat_template or CHAT_TEMPLATE
+    all_parts = [_parts(template, tuple(m["role"] for m in messages), generation_prompt) for messages in conversations]
+    contents = iter(
+        tokenizer.encode_batch(
+            [
+                part.text + messages[part.message]["content"]
+                for messages, parts in zip(conversations, all_parts, strict=True)
+                for part in parts
+                if part.message is not None
+            ]
+        )
+    )
     of_template: dict[str, list[int]] = {}
-    encoded, first = [], 0
-    for messages in conversations:
+    encoded = []
+    for parts in all_parts:
         ids, trained = [], []
-        for part, learned in _parts(template, tuple(message["role"] for message in messages), generation_prompt):
-            if not isinstance(part, str):
-                added = contents[first + part]
-            elif part in of_template:
-                added = of_template[part]
+        for part in parts:
+            if part.message is not None:
+                added = next(contents)
+            elif part.text in of_template:
+                added = of_template[part.text]
             else:
-                added = of_template[part] = tokenizer.encode_template(part)
+                added = of_template[part.text] = tokenizer.encode_template(part.text)
             ids.extend(added)
-            trained.extend([learned] * len(added))
-        first += len(messages)
+            trained.extend([part.learned] * len(added))
         encoded.append(Encoded(ids, trained))
     return encoded
 
 
+def render(template: str, messages: Sequence[dict[str, str]], *, generation_prompt: bool = False) -> str:
+    """The text of messages by a chat template, as `transformers` renders it."""
+    parts = _parts(template, tuple(message["role"] for message in messages), generation_prompt)
+    return "".join(part.text + ("" if part.message is None else messages[part.message]["content"]) for part in parts)
+
+
+class Part(NamedTuple):
+    """A piece of a rendered template: its own `text`, or, with `message`, that message's content behind `text`, which
+    is white space that is encoded together with it."""
+
+    text: str
+    message: int | None
+    learned: bool
+
+
 @lru_cache(maxsize=256)
-def _parts(template: str, roles: tuple[str, ...], generation_prompt: bool) -> tuple[tuple[str | int, bool], ...]:
+def _parts(template: str, roles: tuple[str, ...], generation_prompt: bool) -> tuple[Part, ...]:
     """What a template makes of messages with these roles: its own texts and the numbers of the messages whose content
     goes between them, each with whether it is learned.
 
@@ -242,20 +249,21 @@ def _parts(template: str, roles: tuple[str, ...], generation_prompt: bool) -> tu
         )
     except jinja2.TemplateError as error:
         raise DataError(f"the chat template refuses the messages: {error}") from None
-    parts: list[tuple[str | int, bool]] = []
+    parts: list[Part] = []
     literal, learned = "", False
     for character in f"{text}{END}":
         if character not in (START, END) and ord(character) < CONTENT:
             literal += character
             continue
-        if literal:
-            parts.append((literal, learned))
-            literal = ""
+        own = literal.rstrip() if character not in (START, END) else literal
+        if own:
+            parts.append(Part(own, None, learned))
+        space, literal = literal[len(own) :], ""
         if character in (START, END):
             learned = character == START
         else:
-            parts.append((ord(character) - CONTENT, learned))
-    if [part for part, _ in parts if isinstance(part, int)] != list(range(len(roles))):
+            parts.append(Part(space, ord(character) - CONTENT, learned))
+    if [part.message for part in parts if part.message is not None] != list(range(len(roles))):
         raise DataError("the chat template leaves out, repeats or reorders messages")
     return tuple(parts)
 

@@ -86,7 +86,7 @@ class Conversation:
         messages, ids, num_dropped = fit(self.loaded.tokenizer, messages, context - room)
         if num_dropped:
             note(f"(the context of {context} tokens is full: the oldest {num_dropped} messages were dropped)")
-        answer = Answer(self.config.params(self.num_answers), self.loaded.tokenizer)
+        answer = Answer(self.config.params(self.num_answers), self.loaded.tokenizer, chat=True)
         self.num_answers += 1
         # A new engine each time: one that Ctrl-C interrupted in the middle of a step is never used again.
         engine = open_engine(self.loaded, rows=1, longest=len(ids) + self.config.max_tokens)

@@ -91,15 +91,17 @@ class Engine:
 
 
 class Answer:
-    """What one request has said so far: ids, log-probabilities and, with a tokenizer, text up to a stop text."""
+    """What one request has said so far: ids, log-probabilities and, with a tokenizer, text up to a stop text.
 
-    def __init__(self, params: SamplingParams, tokenizer: Tokenizer | None) -> None:
+    `chat`: it answers through the chat template, see `TextStream`."""
+
+    def __init__(self, params: SamplingParams, tokenizer: Tokenizer | None, *, chat: bool = False) -> None:
         self.params = params
         self.ids: list[int] = []
         self.logprobs: list[Logprob] = []
         self.text = ""
         self.reason: Reason | None = None
-        self.stream = None if tokenizer is None else TextStream(tokenizer, params.stop)
+        self.stream = None if tokenizer is None else TextStream(tokenizer, params.stop, chat=chat)
 
     def take(self, event: Event) -> str:
         """Add one event; the text that it completes. `reason` is set once the answer has ended."""

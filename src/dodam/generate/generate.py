@@ -87,8 +87,9 @@ def run(config: Generate) -> dict:
         raise UsageError(f"the prompt has {len(ids)} tokens, the model's context {context}", mend="Shorten the prompt.")
     engine = open_engine(loaded, rows=min(config.num_samples, 64), longest=len(ids) + config.max_tokens)
     answers = {}
+    through_template = loaded.tokenizer.chat_template is not None and not config.raw
     for number in range(config.num_samples):
-        answer = Answer(config.params(number), loaded.tokenizer)
+        answer = Answer(config.params(number), loaded.tokenizer, chat=through_template)
         answers[engine.add(ids, answer.params)] = answer
     for request, piece in pieces(engine, answers):
         if config.num_samples == 1:

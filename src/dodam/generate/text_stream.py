@@ -25,8 +25,9 @@ def held_back(text: str, stops: tuple[str, ...]) -> int:
 class TextStream:
     """The text of one answer, piece by piece. After a stop text `stopped` is True and nothing more comes."""
 
-    def __init__(self, tokenizer: Decodes, stop: tuple[str, ...] = ()) -> None:
-        self.tokenizer, self.stop = tokenizer, stop
+    def __init__(self, tokenizer: Decodes, stop: tuple[str, ...] = (), *, chat: bool = False) -> None:
+        """`chat`: the space between the chat template's `<|assistant|>` and an answer's first word is not given out."""
+        self.tokenizer, self.stop, self.skip_space = tokenizer, stop, chat
         self.stopped = False
         self.pending: list[int] = []
         self.num_given = 0
@@ -34,7 +35,11 @@ class TextStream:
 
     def push(self, id: int) -> str:
         """The text that this id completes; "" while a character or a stop text is unfinished."""
-        return self.release(self.decode(id))
+        piece = self.decode(id)
+        if self.skip_space and piece:
+            self.skip_space = False
+            piece = piece.removeprefix(" ")
+        return self.release(piece)
 
     def finish(self) -> str:
         """What was held back for a stop text that never came. An unfinished character is dropped."""

@@ -159,7 +159,7 @@ async def complete(
     except Stopped as error:
         raise failure(error) from None
     service.watch(request, served.worker, job)
-    answers = [Answer(p, served.tokenizer) for _, p in job.prompts]
+    answers = [Answer(p, served.tokenizer, chat=isinstance(body, ChatCompletion)) for _, p in job.prompts]
     service.metrics.tokens.labels(body.model, "prompt").inc(num_prompt := sum(map(len, prompts)))
     pieces = read(service, body.model, job, answers)
     reply = Reply(body.model, isinstance(body, ChatCompletion), served.tokenizer)
