@@ -142,20 +142,21 @@ def cells(table: str) -> Rows:
 
 
 def _keyed(rows: Rows) -> str:
-    return "\n".join(", ".join(f"{key}: {cell}" for key, cell in zip(rows[0], row, strict=True)) for row in rows[1:])
+    return "\n".join(
+        "- " + ", ".join(f"{key}: {cell}" for key, cell in zip(rows[0], row, strict=True)) for row in rows[1:]
+    )
 
 
-def _divided(divider: str) -> Callable[[Rows], str]:
-    return lambda rows: "\n".join(divider.join(row) for row in rows)
+def _divided(divider: str, mark: str = "- ") -> Callable[[Rows], str]:
+    return lambda rows: "\n".join(mark + divider.join(row) for row in rows)
 
 
+# Every word stands behind a space, but in the layout without a mark: there a row's first word begins a line.
 LAYOUTS: tuple[Callable[[Rows], str], ...] = (
     _divided(", "),
-    _divided(", "),
-    _divided(","),
-    _divided("\t"),
+    _divided(", ", mark=""),
     _divided(" / "),
-    _divided("; "),
+    _divided(" ; "),
     _keyed,
 )
 
