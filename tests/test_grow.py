@@ -45,10 +45,18 @@ def test_without_conversations_pretraining_gets_their_share():
     assert stages["pretrain"]["budget"] == "90s"
 
 
-@pytest.mark.parametrize("budget", ["3s", "1m", "90s", "1h30m", "2d"])
-def test_the_shares_never_exceed_the_budget(budget):
+@pytest.mark.parametrize("budget", ["1m", "90s", "1h30m", "2d"])
+def test_the_shares_never_exceed_the_budget_and_are_enough_to_train_in(budget):
     stages = stages_of(chat=("chat.jsonl",), budget=budget)
-    assert seconds(stages["pretrain"]["budget"]) + seconds(stages["sft"]["budget"]) <= seconds(budget)
+    shares = [seconds(stages[kind]["budget"]) for kind in ("pretrain", "sft")]
+    assert sum(shares) <= seconds(budget) and min(shares) >= grow.LEAST
+
+
+@pytest.mark.parametrize("values", [{"budget": "50s", "chat": ("chat.jsonl",)}, {"budget": "20s"}])
+def test_a_budget_too_short_for_a_stage_is_refused_before_anything_runs(values):
+    with pytest.raises(UsageError, match=r"too short to grow anything in. Try 1m"):
+        grow.run(Grow(text=("law",), **values))
+    assert not Path("runs").exists()
 
 
 def test_the_vocabulary_grows_with_the_text(monkeypatch):

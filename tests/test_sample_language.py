@@ -187,8 +187,8 @@ def test_tables_parse_back_to_the_same_cells(language: str) -> None:
 def test_a_table_by_hand() -> None:
     rows = [["이름", "나이", "도시"], ["민수", "12", "부산"]]
     assert tables.markdown(rows) == "| 이름 | 나이 | 도시 |\n| --- | --- | --- |\n| 민수 | 12 | 부산 |"
-    assert tables.LAYOUTS[-2](rows) == "이름; 나이; 도시\n민수; 12; 부산"
-    assert tables.LAYOUTS[-1](rows) == "이름: 민수, 나이: 12, 도시: 부산"
+    assert tables.LAYOUTS[-2](rows) == "- 이름 ; 나이 ; 도시\n- 민수 ; 12 ; 부산"
+    assert tables.LAYOUTS[-1](rows) == "- 이름: 민수, 나이: 12, 도시: 부산"
 
 
 ASKED = (

@@ -28,6 +28,9 @@ SHARES = {"pretrain": 0.75, "sft": 0.15}
 """Of the budget, with conversations; without them pretraining gets both. What is left is for reading, cutting into
 tokens, measuring and starting programs."""
 
+LEAST = 25.0
+"""Seconds a training stage needs at least: to start, to train a little, to write the model."""
+
 SAMPLE_BYTES = 12_000_000
 PACKED = {".gz": 3, ".zst": 3, ".parquet": 3}
 """About how many times larger than the file the text in it is."""
@@ -116,9 +119,6 @@ def write_recipe(config: Grow, out: Path) -> str:
     size = sum(num_bytes(path) for path in config.text)
     for path in config.chat:
         num_bytes(path)
-    total, shares = seconds(config.budget), dict(SHARES)
-    if not config.chat:
-        shares["pretrain"] += shares.pop("sft")
     blocks = [RECIPE, SFT, EVALUATE] if config.chat else [RECIPE, EVALUATE]
     if config.chat and config.name:
         blocks[1] += "flags.name = {name}        # what the assistant calls itself\n"
@@ -133,8 +133,19 @@ def write_recipe(config: Grow, out: Path) -> str:
         chat=toml([*config.chat]),
         name=toml(config.name),
         models=toml(["base=@pretrain", "tuned=@sft"] if config.chat else ["model=@pretrain"]),
-        **{stage: duration(total * share) for stage, share in shares.items()},
+        **{stage: duration(length) for stage, length in shared(seconds(config.budget), bool(config.chat)).items()},
     )
+
+
+def shared(total: float, chat: bool) -> dict[str, float]:
+    """Seconds for each training stage. Raises `UsageError` when that is too little to train in."""
+    training = total * sum(SHARES.values())
+    sft = max(total * SHARES["sft"], LEAST) if chat else 0.0
+    if training - sft < LEAST:
+        raise UsageError(
+            f"{duration(total)} is too short to grow anything in", where="--budget", mend="Try 1m or more."
+        )
+    return {"pretrain": training - sft, **({"sft": sft} if chat else {})}
 
 
 def num_bytes(path: str) -> int:

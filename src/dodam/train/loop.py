@@ -69,7 +69,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run knows of itself."""
+    """What a finished run knows of itself. `loss` is the mean over the last steps that were logged together."""
 
     steps: int
     tokens: int
@@ -99,7 +99,7 @@ def train(
     for hook in hooks:
         hook.start(run.step)
     plan = Plan(config, run.clock, validated)
-    loss, validation = run.loss, run.validation
+    recent: list[torch.Tensor] = []  # losses since the last row
     last_saved = time.perf_counter()
     if run.step == 0:
         run.save(plan)
@@ -114,6 +114,7 @@ def train(
             )
             run.step += 1
             run.tokens += tokens
+            recent.append(loss)
             plan.observe()
             if not math.isfinite(norm):
                 raise DodamError(
@@ -122,22 +123,21 @@ def train(
                     mend="Lower --learning-rate; the last checkpoint is whole.",
                 )
             if run.step % config.log_every == 0 or plan.done(run.step):
-                run.loss = float(loss)
+                run.loss, recent = float(torch.stack(recent).mean()), []
                 row = run.row(plan, config.schedule(progress), norm)
                 for hook in hooks:
                     hook.step(row)
             if validate is not None and plan.validation_due(run.step):
-                run.validation = validation = validate(model)
+                run.validation = validate(model)
                 for hook in hooks:
-                    hook.validate({"step": run.step, "validation": validation, "seconds": run.clock.seconds()})
+                    hook.validate({"step": run.step, "validation": run.validation, "seconds": run.clock.seconds()})
             if time.perf_counter() - last_saved > config.checkpoint_seconds:
                 run.save(plan)
                 last_saved = time.perf_counter()
-    run.loss = float(loss)
     run.save(plan)
     for hook in hooks:
         hook.end()
-    return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, validation)
+    return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation)
 
 
 def one_step(
