@@ -105,7 +105,10 @@ def our_step(config: DecoderConfig, batch: TokenBatch, machine: machines.Machine
     model = build_decoder(config, 0)
     if machine.compiler:
         compile_blocks(model)
-    optimizers, objective = Optimizers(model, OptimConfig()), TokenCrossEntropy(machine.torch_dtype)
+    optimizers, objective = (
+        Optimizers(model, OptimConfig()),
+        TokenCrossEntropy(machine.torch_dtype, compiled=machine.compiler),
+    )
     return lambda: one_step(model, optimizers, [batch], objective, 1.0, 1.0, "cpu")
 
 

@@ -65,7 +65,7 @@ def test_size_and_parts():
     sizes = Counter()
     for row in text():
         sizes[row["source"]] += num_bytes(row)
-    assert set(sizes) == {*corpus.MIX, "dictation"}
+    assert set(sizes) == set(corpus.MIX)
     assert min(sizes.values()) > 100_000
     languages = Counter(row["language"] for row in text())
     assert min(languages["ko"], languages["en"]) > 0.3 * len(text())

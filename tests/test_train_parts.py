@@ -25,13 +25,19 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("chunk", [3, 7, 1024])
-def test_chunked_cross_entropy_equals_a_naive_one_in_fp64(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+CHUNKS = [(3, False), (7, False), (1024, False), pytest.param(7, True, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("chunk", "compiled"), CHUNKS)
+def test_chunked_cross_entropy_equals_a_naive_one_in_fp64(
+    chunk: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(objective, "CHUNK", chunk)
+    chunk_loss = objective.compiled_chunk_loss() if compiled else objective.chunk_loss
     hidden, head = random(4, 5, 8, seed=1).requires_grad_(), random(11, 8, seed=2).requires_grad_()
     labels = torch.randint(0, 11, (4, 5), generator=torch.Generator().manual_seed(3))
     labels[0, :3] = IGNORED
-    loss = summed_cross_entropy(hidden, head, labels, torch.float32)
+    loss = summed_cross_entropy(hidden, head, labels, torch.float32, chunk_loss)
     (loss * 0.3).backward()
     hidden64, head64 = hidden.detach().double().requires_grad_(), head.detach().double().requires_grad_()
     log_probs = (hidden64 @ head64.T).log_softmax(-1)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,3 +23,21 @@ class TokenBatch:
     def to(self, device: str | torch.device) -> "TokenBatch":
         fields = {name: value.to(device) for name, value in vars(self).items() if value is not None}
         return replace(self, **fields)
+
+    def split(self, size: int) -> "list[TokenBatch]":
+        """The rows in parts of `size`, the last one perhaps smaller."""
+        fields = {name: value.split(size) for name, value in vars(self).items() if value is not None}
+        return [TokenBatch(**dict(zip(fields, parts, strict=True))) for parts in zip(*fields.values(), strict=True)]
+
+
+def with_text(packed: TokenBatch, rows: np.ndarray) -> TokenBatch:
+    """Packed rows, and under them rows of running text [count, T + 1], each as one document."""
+    assert packed.documents_BT is not None and packed.positions_BT is not None
+    text = torch.from_numpy(rows)
+    positions_BT = torch.arange(text.shape[1] - 1).expand(text.shape[0], -1)
+    return TokenBatch(
+        ids_BT=torch.cat([packed.ids_BT, text[:, :-1]]),
+        labels_BT=torch.cat([packed.labels_BT, text[:, 1:]]),
+        documents_BT=torch.cat([packed.documents_BT, torch.ones_like(positions_BT)]),
+        positions_BT=torch.cat([packed.positions_BT, positions_BT]),
+    )

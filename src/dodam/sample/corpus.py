@@ -6,23 +6,22 @@ every seed; the seed draws what is told of them, and how.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from types import ModuleType
 
-from dodam.sample import dictation, pairs, reviews, runs, smalltalk, stories, tables, words, world
+from dodam.sample import pairs, reviews, runs, smalltalk, stories, tables, words, world
 from dodam.sample.preferences import preferences as spoiled_pairs
 from dodam.sample.split import random_for
 
 MIX: dict[str, tuple[ModuleType, int, int]] = {
     "world": (world, 16_000, 5_000),
-    "words": (words, 22_000, 14_000),
-    "runs": (runs, 2_500, 0),
-    "pairs": (pairs, 6_000, 7_000),
+    "words": (words, 24_000, 14_000),
+    "runs": (runs, 1_500, 0),
+    "pairs": (pairs, 7_000, 7_000),
     "stories": (stories, 2_500, 3_000),
     "smalltalk": (smalltalk, 3_000, 4_000),
-    "reviews": (reviews, 3_000, 4_500),
-    "tables": (tables, 4_000, 4_000),
+    "reviews": (reviews, 5_000, 6_000),
+    "tables": (tables, 7_000, 6_000),
 }
 """The mix: each part with its number of documents and of conversations."""
 
@@ -35,11 +34,7 @@ NUM_TESTS = 500
 PREFERENCES_SHARE = 0.2
 """Conversations drawn for preferences, as a share of those for tuning."""
 
-NUM_DICTATIONS = 5_000
-"""Documents in which the words of all others are copied out in no order."""
-
 HANGUL = re.compile("[가-힣]")
-WORD = re.compile("[가-힣]+|[A-Za-z]+")
 
 
 def text(seed: int, scale: float = 1.0) -> Iterator[dict]:
@@ -48,22 +43,10 @@ def text(seed: int, scale: float = 1.0) -> Iterator[dict]:
     for name, (part, count, _) in MIX.items():
         for document in part.text(random_for(seed, "text", name), round(count * scale)):
             found.setdefault(document, name)
-    drawn = words_of(found)
-    for document in dictation.text(random_for(seed, "text", "dictation"), round(NUM_DICTATIONS * scale), drawn):
-        found.setdefault(document, "dictation")
     documents = list(found.items())
     random_for(seed, "order of text").shuffle(documents)
     for document, name in documents:
         yield {"text": document, "source": name, "language": "ko" if HANGUL.search(document) else "en"}
-
-
-def words_of(documents: Iterable[str]) -> dict[str, list[str]]:
-    """The distinct words of some documents, by language, in the order they first come up."""
-    found: dict[str, dict[str, None]] = {"ko": {}, "en": {}}
-    for document in islice(documents, 0, None, 20):
-        for word in WORD.findall(document):
-            found["ko" if HANGUL.match(word) else "en"].setdefault(word)
-    return {language: list(words) for language, words in found.items()}
 
 
 def chat(seed: int, scale: float = 1.0) -> Iterator[dict]:

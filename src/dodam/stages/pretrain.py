@@ -90,7 +90,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         model=model,
         tokenizer=tokenizer,
         batches=batches,
-        objective=TokenCrossEntropy(machine.torch_dtype),
+        objective=TokenCrossEntropy(machine.torch_dtype, compiled=choices["compiled"]),
         optim=OptimConfig(**choices["optim"]),
         loop=training.loop_bounds(config, choices),
         validate=lambda model: bits_per_byte(model, tokenizer, held_back, machine.torch_dtype),

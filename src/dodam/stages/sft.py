@@ -60,8 +60,8 @@ def run(config: Sft) -> dict[str, Any]:
     done = training.open_run(config, "sft")
     if done:
         return done
+    from dodam.data.batch import with_text
     from dodam.data.conversation import CHAT_TEMPLATE
-    from dodam.data.loader import token_batch
     from dodam.data.packing import PackedLoader
     from dodam.folder import load_model
     from dodam.stages.validation import answer_loss, answers
@@ -88,20 +88,14 @@ def run(config: Sft) -> dict[str, Any]:
     num_chat, num_text = rows_of_a_step(config, batch)
 
     def batches(step: int) -> "list[TokenBatch]":
-        parts = [
-            rows.batch(step * num_chat + first, min(microbatch, num_chat - first))
-            for first in range(0, num_chat, microbatch)
-        ]
-        if text:
-            taken = text.rows(step * num_text, num_text)
-            parts += [token_batch(taken[first : first + microbatch]) for first in range(0, num_text, microbatch)]
-        return parts
+        learned = rows.batch(step * num_chat, num_chat)
+        return (with_text(learned, text.rows(step * num_text, num_text)) if text else learned).split(microbatch)
 
     setup = Setup(
         model=model,
         tokenizer=tokenizer,
         batches=batches,
-        objective=TokenCrossEntropy(machine.torch_dtype),
+        objective=TokenCrossEntropy(machine.torch_dtype, compiled=choices["compiled"]),
         optim=OptimConfig(**choices["optim"]),
         loop=training.loop_bounds(config, choices),
         validate=lambda model: answer_loss(model, held_back_rows, machine.torch_dtype),

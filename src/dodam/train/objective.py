@@ -1,15 +1,15 @@
-"""What is minimised. An objective says how much a batch weighs and returns summed losses, so that the loop can
-divide by
-the weight of the whole step: accumulation never changes the result.
+"""What is minimised. An objective says how much a batch weighs and returns summed losses, so that the
+loop can divide by the weight of the whole step: accumulation never changes the result.
 
 N positions, D width, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dodam.data.batch import IGNORED, TokenBatch
@@ -27,54 +27,70 @@ class Objective(Protocol):
     def __call__(self, model: Any, batch: TokenBatch) -> Tensor: ...
 
 
+Chunk = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def chunk_loss(hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Summed cross-entropy of one chunk, and its gradients by hidden states and head. Products run in the dtype given,
+    softmax in fp32."""
+    logits_NV = (hidden_ND @ head_VD.T).float()
+    normalizers_N1 = logits_NV.logsumexp(-1, keepdim=True)
+    loss = (normalizers_N1 - logits_NV.gather(1, labels_N[:, None])).sum()
+    is_label_NV = torch.arange(head_VD.shape[0], device=labels_N.device) == labels_N[:, None]
+    grad_logits_NV = ((logits_NV - normalizers_N1).exp() - is_label_NV.float()).to(hidden_ND.dtype)
+    return loss, grad_logits_NV @ head_VD, (grad_logits_NV.T @ hidden_ND).float()
+
+
+@cache
+def compiled_chunk_loss() -> Chunk:
+    """`chunk_loss` compiled: its passes over the logits become one. Any number of positions, one graph."""
+    return torch.compile(chunk_loss, dynamic=True)
+
+
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy of hidden [N, D] against labels [N] through a head [V, D].
 
     Logits exist for `CHUNK` positions at a time, and their gradient is taken at once, while they are in the
-    cache: memory is that of one chunk, and nothing is computed twice. Products run in the dtype of `hidden_ND`,
-    softmax in fp32."""
+    cache: memory is that of one chunk, and nothing is computed twice."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor) -> Tensor:
-        dtype = hidden_ND.dtype
-        head = head_VD.to(dtype)
+    def forward(ctx: Any, hidden_ND: Tensor, head_VD: Tensor, labels_N: Tensor, chunk: Chunk) -> Tensor:
+        head = head_VD.to(hidden_ND.dtype)
         grad_hidden = torch.empty_like(hidden_ND)
         grad_head = torch.zeros_like(head_VD, dtype=torch.float32)
         loss = hidden_ND.new_zeros((), dtype=torch.float32)
         for start in range(0, hidden_ND.shape[0], CHUNK):
-            hidden = hidden_ND[start : start + CHUNK]
-            labels = labels_N[start : start + CHUNK, None]
-            log_probs = F.log_softmax((hidden @ head.T).float(), dim=-1)
-            loss -= log_probs.gather(1, labels).sum()
-            grad_logits = log_probs.exp_()
-            grad_logits.scatter_add_(1, labels, grad_logits.new_full((), -1.0).expand_as(labels))
-            grad_logits = grad_logits.to(dtype)
-            grad_hidden[start : start + CHUNK] = grad_logits @ head
-            grad_head += grad_logits.T @ hidden
+            here = slice(start, start + CHUNK)
+            chunk_sum, grad_hidden[here], grad_chunk = chunk(hidden_ND[here], head, labels_N[here])
+            loss += chunk_sum
+            grad_head += grad_chunk
         ctx.save_for_backward(grad_hidden, grad_head)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_hidden, grad_head = ctx.saved_tensors
-        return grad_hidden * grad_outputs[0].to(grad_hidden.dtype), grad_head * grad_outputs[0], None
+        return grad_hidden * grad_outputs[0].to(grad_hidden.dtype), grad_head * grad_outputs[0], None, None
 
 
-def summed_cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor, dtype: torch.dtype) -> Tensor:
+def summed_cross_entropy(
+    hidden: Tensor, head: Tensor, labels: Tensor, dtype: torch.dtype, chunk: Chunk = chunk_loss
+) -> Tensor:
     """Cross-entropy summed over all positions whose label is not `IGNORED`; the others cost nothing."""
     hidden_ND, labels_N = hidden.reshape(-1, hidden.shape[-1]), labels.reshape(-1)
     kept = labels_N != IGNORED
     if not bool(kept.all()):
         hidden_ND, labels_N = hidden_ND[kept], labels_N[kept]
-    return ChunkedCrossEntropy.apply(hidden_ND.to(dtype), head, labels_N)
+    return ChunkedCrossEntropy.apply(hidden_ND.to(dtype), head, labels_N, chunk)
 
 
 @dataclass(frozen=True)
 class TokenCrossEntropy:
     """Next-token cross-entropy over the labels of a batch (see `data/batch.py`). `dtype` is what matrices
-    multiply in."""
+    multiply in; `compiled` pays off where the blocks are compiled too."""
 
     dtype: torch.dtype = torch.float32
+    compiled: bool = False
 
     def weight(self, batch: TokenBatch) -> float:
         return float((batch.labels_BT != IGNORED).sum())
@@ -84,4 +100,5 @@ class TokenCrossEntropy:
         device = batch.ids_BT.device.type
         with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
             hidden_BTD = model(batch.ids_BT, positions_BT=batch.positions_BT, mask=mask)
-        return summed_cross_entropy(hidden_BTD, model.output.weight, batch.labels_BT, self.dtype)
+        chunk = compiled_chunk_loss() if self.compiled else chunk_loss
+        return summed_cross_entropy(hidden_BTD, model.output.weight, batch.labels_BT, self.dtype, chunk)
