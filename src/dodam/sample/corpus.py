@@ -14,14 +14,14 @@ from dodam.sample.preferences import preferences as spoiled_pairs
 from dodam.sample.split import random_for
 
 MIX: dict[str, tuple[ModuleType, int, int]] = {
-    "world": (world, 16_000, 5_000),
-    "words": (words, 24_000, 14_000),
+    "world": (world, 22_000, 5_000),
+    "words": (words, 16_000, 14_000),
     "runs": (runs, 1_500, 0),
     "pairs": (pairs, 7_000, 7_000),
     "stories": (stories, 2_500, 3_000),
     "smalltalk": (smalltalk, 3_000, 4_000),
     "reviews": (reviews, 5_000, 6_000),
-    "tables": (tables, 7_000, 6_000),
+    "tables": (tables, 7_000, 8_000),
 }
 """The mix: each part with its number of documents and of conversations."""
 
