@@ -22,10 +22,11 @@ def main(data: str, report: str = "") -> None:
     texts = defaultdict(list)
     for document in read_documents(data, "validation"):
         texts[document["source"]].append(document["text"].encode())
+    only = next(iter(texts)) if len(texts) == 1 else ""
     models: dict[str, dict[str, str]] = defaultdict(dict)
     for row in json.loads(Path(report).read_text())["rows"] if report else []:
         if row["metric"] == "bits-per-byte":
-            source = row["task"].split(":", 1)[-1]
+            source = row["task"].partition(":")[2] or only  # of a single source there is only the row of all
             models[row["model"]][source] = f"{row['value']:.3f} ({row['low']:.3f}-{row['high']:.3f})"
     print(f"| source | documents | bytes | xz -6 | {' | '.join(models)} |\n|{'---|' * (4 + len(models))}")
     for source, documents in sorted(texts.items()):

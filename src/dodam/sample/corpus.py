@@ -14,9 +14,9 @@ from dodam.sample.preferences import preferences as spoiled_pairs
 from dodam.sample.split import random_for
 
 MIX: dict[str, tuple[ModuleType, int, int]] = {
-    "world": (world, 22_000, 5_000),
-    "words": (words, 16_000, 14_000),
-    "runs": (runs, 1_500, 0),
+    "world": (world, 21_000, 5_000),
+    "words": (words, 20_000, 20_000),
+    "runs": (runs, 1_000, 0),
     "pairs": (pairs, 7_000, 7_000),
     "stories": (stories, 2_500, 3_000),
     "smalltalk": (smalltalk, 3_000, 4_000),
