@@ -2,8 +2,8 @@
 
     python bench/budget.py DATA TOKENIZER [--budget 3m] [--busy 1]
 
-`--busy N` runs N endless loops beside it. Prints wall seconds, the share they are off, and the validation's bits
-per byte.
+`--busy N` runs N endless loops beside it. Prints wall seconds, the share they are off, and the validation's bits per
+byte. A run that has read its data often enough ends early, so DATA must be large for the budget.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Two tiny commands for the tests of recipes. Run as a script this file is `dodam` with these two commands more."""
 
+import json
 import os
 import sys
 import time
@@ -36,6 +37,8 @@ class Count:
     steps: Annotated[int, Ge(1)] = 3
     pause: float = 0.0
     fail: str = ""
+    replay: Path | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,11 @@ def run(config):
         text = "".join(Path(path).read_text() for path in config.data)
         (config.out / "text").write_text(text)
         return {"documents": len(config.data), "seed": config.seed}
+    threads = {"stage": "count", "threads": getattr(config, "threads", None)}
+    settings = config.out / "config.json"
+    if settings.exists() and json.loads(settings.read_text()) != threads:
+        raise DodamError("was begun with other threads")
+    settings.write_text(json.dumps(threads))
     if config.fail:
         raise DodamError(config.fail, where="here", mend="Mend it.")
     state = config.out / "state"

@@ -6,8 +6,10 @@ import importlib
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -78,6 +80,8 @@ def run(config):
             raise Interrupted("saved", mend="Go on with: dodam job")
         case "ctrl-c":
             raise KeyboardInterrupt
+        case "sigterm":
+            signal.raise_signal(signal.SIGTERM)
         case "bug":
             raise ZeroDivisionError("by us")
         case "no file":
@@ -87,11 +91,19 @@ def run(config):
     return {"config": repr(config), "name": "도담"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Write(Job):
+    """A job that writes a folder."""
+
+    out: Path
+    """The folder."""
+
+
 @pytest.fixture(autouse=True)
 def jobs(monkeypatch):
-    """Two commands more."""
+    """Some commands more."""
     monkeypatch.delenv("DODAM_DEBUG", raising=False)
-    for name in ("Job", "Many"):
+    for name in ("Job", "Many", "Write"):
         monkeypatch.setitem(cli.COMMANDS, name.lower(), cli.Command(__name__, name, f"A {name}."))
 
 
@@ -139,6 +151,16 @@ def test_text_after_two_dashes_may_begin_with_a_dash(job):
     assert "prompt='--steps'" in config_of(job("job", "--json", "m", "--", "--steps"))
 
 
+def test_a_dash_is_a_word_like_others(job):
+    assert config_of(job("job", "m", "-", "--data", "-", "--json")) == repr(
+        Job(model=Path("m"), prompt="-", data=("-",))
+    )
+    assert config_of(job("many", "-", "a", "--json", "--chat", "b", "-")) == repr(
+        Many(text=("-", "a"), chat=("b", "-"))
+    )
+    assert "cannot be read" in job("job", "m", "--config", "-")[2]
+
+
 def test_a_config_file_lies_under_the_flags_at_every_depth(job, tmp_path):
     path = tmp_path / "job.toml"
     path.write_text('model = "m"\nsteps = 3\nkind = "slow"\ndry = true\n[optim]\nlr = 0.5\n')
@@ -176,6 +198,18 @@ def test_every_mistake_is_one_message_and_an_exit_code(job, words, code, message
     found, out, err = job(*words)
     assert found == code and message in err and out == ""
     assert "Traceback" not in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("prompt", ["ctrl-c", "sigterm"])
+def test_what_is_interrupted_says_how_to_go_on(job, prompt, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    assert job("write", "m", prompt, "--out", "my run") == (
+        1, "", f"\ninterrupted; go on with: dodam write m {prompt} --out 'my run'\n"
+    )  # fmt: skip
+    assert job("job", "m", prompt) == (1, "", "\ninterrupted\n")
+    assert cli.main(["write", "m", prompt, "--out", "x"], in_recipe=True) == 1
+    assert capsys.readouterr().err == "\ninterrupted\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_our_own_mistake_says_so_and_keeps_the_traceback(job, tmp_path, monkeypatch):
@@ -315,6 +349,20 @@ def test_a_function_has_the_names_of_the_flags_and_the_same_checks():
         dodam.job("m", stpes=3)
     assert str(inspect.signature(dodam.job)).startswith("(model: pathlib.Path, prompt: str = '', *, data: tuple[")
     assert "steps: How many steps." in dodam.job.__doc__ and dodam.job.__name__ == "job"
+
+
+def test_a_budget_counts_from_the_call(monkeypatch):
+    from dodam import machine
+
+    monkeypatch.setattr(machine, "_begun", None)
+    machine.begin(time.monotonic() - 1e6)
+    assert 1e6 <= machine.seconds_since_start() < 1e6 + 10
+    with pytest.raises(UsageError):
+        dodam.job("m", stpes=3)
+    assert machine.seconds_since_start() >= 1e6
+    with pytest.raises(UsageError):
+        dodam.pretrain(dpeth=3)
+    assert machine.seconds_since_start() < 10
 
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from dodam.data.conversation import CHAT_TEMPLATE, Conversation, encode, encode_many, read_conversations, render
 from dodam.errors import DataError, UsageError
+from dodam.stages.sft import Sft
+from dodam.stages.sft import read as read_for_sft
 from dodam.tokenizer import train
 from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -107,6 +109,14 @@ def test_a_bad_row_is_named_or_left_out(tmp_path: Path, capsys, row: object, com
         read(path)
     assert len(read(path, skip_bad=True)) == 2
     assert "1 left out" in capsys.readouterr().err
+
+
+def test_sft_reads_another_encoding(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "chat.jsonl"
+    path.write_bytes(json.dumps({"question": QUESTION, "answer": ANSWER}, ensure_ascii=False).encode("cp949"))
+    config = Sft(data=(str(path),), model=tmp_path, out=tmp_path / "run", encoding="cp949", validation=1e-9)
+    learned, _, _ = read_for_sft(config, tokenizer, 128)
+    assert ANSWER in tokenizer.decode(learned[0].ids)
 
 
 def test_no_conversation_at_all(tmp_path: Path) -> None:

@@ -79,6 +79,24 @@ def test_the_split(tmp_path: Path, corpus: Path) -> None:
     assert "한 편의 글." in train
 
 
+def test_a_single_long_text_gives_its_end(tmp_path: Path) -> None:
+    paragraphs = [f"{number}번째 문단.\n" + "도담은 말을 배운다. " * 9 for number in range(400)]
+    text = "\n\n".join(paragraphs)
+    (tmp_path / "book.txt").write_text(text, encoding="utf-8")
+    made(tmp_path / "out", str(tmp_path / "book.txt"), validation=0.05)
+    (train,), (validation,) = texts(tmp_path / "out", "train"), texts(tmp_path / "out", "validation")
+    assert 0.05 <= len(validation) / len(text) < 0.06
+    assert train.split() + validation.split() == text.split() and "번째 문단." in validation.splitlines()[0]
+    assert "book is a single text" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", ["짧다. " * 500, "가" * 9000])
+def test_a_text_that_cannot_be_cut_stays_whole(tmp_path: Path, text: str) -> None:
+    (tmp_path / "book.txt").write_text(text, encoding="utf-8")
+    made(tmp_path / "out", str(tmp_path / "book.txt"))
+    assert texts(tmp_path / "out", "train") == [text.strip()] and not texts(tmp_path / "out", "validation")
+
+
 def test_equal_texts_are_never_on_both_sides(tmp_path: Path) -> None:
     rows = [{"text": f"text {number % 5}"} for number in range(40)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

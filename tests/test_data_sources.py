@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from dodam.data import readers
 from dodam.data.sources import Document, Skipped, Source, documents, files_of, inputs_of, rows
 from dodam.data.text import clean, language
 from dodam.errors import DataError, UsageError
+from dodam.tokenizer.train import TokenizerTrain, open_texts
 
 TEXTS = ['도담은 "말"을 배운다.\n\n둘째 문단, 쉼표.', "The sky is blue.", "세 번째 글 🙂"]
 ROWS = [{"n": str(number), "text": text} for number, text in enumerate(TEXTS)]
@@ -139,6 +141,25 @@ def test_a_column_of_another_name(tmp_path: Path) -> None:
         read(tmp_path / "a.jsonl", columns={"txt": "body"})
 
 
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+def test_a_column_of_a_table_by_its_number(tmp_path: Path, ending: str) -> None:
+    made = [{"2": "named 2", "글": "본문"}]
+    data = parquet(made) if ending == ".parquet" else table(made, delimiter="\t" if ending == ".tsv" else ",")
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(data)
+    assert texts(path, columns={"text": "1"}) == texts(path, columns={"text": "2"}) == ["named 2"]
+    assert next(rows(str(path), columns={"target": "1"}))[1]["target"] == "named 2"
+    for number in ("0", "3"):
+        with pytest.raises(DataError, match=f"there is no column `{number}`"):
+            read(path, columns={"text": number})
+
+
+def test_rows_that_are_no_table_have_no_column_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"body": "글"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="there is no column `1`"):
+        read(tmp_path / "a.jsonl", columns={"text": "1"})
+
+
 BAD_ROWS = {
     "a.jsonl": (b'{"text": "good"}\n{"text": \n{"text": "good"}\n', r"a\.jsonl:2: is not JSON"),
     "b.jsonl": (b'{"text": "good"}\n[1]\n{"text": "good"}\n', r"b\.jsonl:2: is not a JSON object"),
@@ -193,6 +214,8 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
         text = {"a.txt": "가나다", "b.jsonl": '{"text": "가나다"}\n', "c.csv": "text\n가나다\n"}[name]
         (tmp_path / name).write_bytes(text.encode(encoding))
     assert texts(tmp_path, encoding=encoding) == ["가나다"] * 3
+    read_by_tokenizer, _, _ = open_texts(TokenizerTrain(data=(str(tmp_path),), out=tmp_path / "t", encoding=encoding))
+    assert list(read_by_tokenizer) == ["가나다"] * 3
     with pytest.raises(DataError, match="klingon is not an encoding"):
         read(tmp_path / "a.txt", encoding="klingon")
 
@@ -216,6 +239,26 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
     with pytest.raises(DataError, match="rows were expected"):
         list(rows(str(tmp_path / "a.pdf")))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch) -> None:
+    locked = tmp_path / "locked"
+    for folder in (locked, tmp_path / ".locked"):
+        folder.mkdir()
+    (tmp_path / "a.txt").write_text("a", encoding="utf-8")
+    scan = os.scandir
+
+    def scandir(path):
+        if "locked" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for path in (tmp_path, locked):
+        with pytest.raises(DataError, match=r"/locked: cannot be read \(Permission denied\)"):
+            files_of(str(path))
+    locked.rmdir()
+    assert files_of(str(tmp_path)) == [str(tmp_path / "a.txt")]
 
 
 def test_the_bundled_corpus(monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("부산입니다. 부산은", "부산", 1), (" blue.", "blue", 1), ("bluebell", "blue", 0), ("1894.", "1894", 1),
         ("18945", "1894", 0), ("10월이에요", "10월", 1), ("the cello", "cello", 0), ("", "x", 0), ("산", "부산", 0),
+        ("12,345", "12", 0), ("12.7", "12", 0), ("12, 13", "12", 1), ("12.", "12", 1),
     ],
 )  # fmt: skip
 def test_completions(given: str, answer: str, right: int) -> None:
@@ -47,6 +49,8 @@ def test_exact_and_number() -> None:
     assert score.number("그래서 1,250", "1250") == 1
     assert score.number("답: 26, 아니 25", "25") == 0
     assert score.number("모릅니다", "25") == 0
+    assert score.number("답: 3.5.", "3.5") == score.number("그래서 1,250.50", "1250.5") == 1
+    assert score.number("3.5", "5") == score.number("답: 3.5", "3") == 0
 
 
 def test_chrf_is_sacrebleus_and_rouge_counts_syllables() -> None:
@@ -138,7 +142,7 @@ def test_a_report_is_written_goes_on_and_is_the_same_again(folder: Path, tmp_pat
         model=(f"base={folder}",), task=(str(items), "bits-per-byte"), data=(str(text),), out=tmp_path / "report"
     )
     report = tasks.run(config)
-    assert {row["task"] for row in report["rows"]} == {"mine", "sums", "bits-per-byte:text"}
+    assert {row["task"] for row in report["rows"]} == {"mine", "sums", "bits-per-byte"}
     assert set(report["rows"][0]) == {"model", "task", "metric", "value", "low", "high", "n", "seconds"}
     assert all(row["low"] <= row["value"] <= row["high"] for row in report["rows"])
     assert tasks.run(config) == report  # from partial.json, the seconds included
@@ -148,6 +152,80 @@ def test_a_report_is_written_goes_on_and_is_the_same_again(folder: Path, tmp_pat
     assert [{**row, "seconds": 0} for row in fresh["rows"]] == [{**row, "seconds": 0} for row in report["rows"]]
 
 
+def test_bits_per_byte_of_all_texts_and_where_there_are_several_of_each_source(monkeypatch) -> None:
+    bits_of = {"aa": 4.0, "b": 8.0}
+    monkeypatch.setattr(perplexity, "bits", lambda loaded, texts: [bits_of[text] for text in texts])
+
+    def values(texts: list[tuple[str, str]]) -> dict[str, tuple[float, int]]:
+        rows = tasks.measure_texts(None, "bits-per-byte", texts, Evaluate(model=("m",)))["rows"]
+        assert len({row["task"] for row in rows}) == len(rows)
+        return {row["task"]: (row["value"], row["n"]) for row in rows}
+
+    expected = {"bits-per-byte": (4.0, 2), "bits-per-byte:all": (2.0, 1), "bits-per-byte:law": (8.0, 1)}
+    assert values([("all", "aa"), ("law", "b")]) == expected
+    assert values([("law", "b")]) == {"bits-per-byte": (8.0, 1)}
+
+
+def test_what_is_kept_belongs_to_the_whole_model_folder_and_to_this_dodam(folder: Path, tmp_path, monkeypatch) -> None:
+    marks = [tasks.model_mark(folder)]
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        copy = shutil.copytree(folder, tmp_path / name)
+        (copy / name).write_bytes((copy / name).read_bytes() + b" ")
+        marks.append(tasks.model_mark(copy))
+    monkeypatch.setattr("dodam.__version__", "another")
+    marks.append(tasks.model_mark(folder))
+    assert len(set(marks)) == 6
+
+
+def write_items(path: Path, *items: dict, encoding: str = "utf-8") -> str:
+    path.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), encoding=encoding)
+    return str(path)
+
+
+USER = {"role": "user", "content": "1+1"}
+
+
+@pytest.mark.parametrize(
+    ("item", "complaint"),
+    [
+        ({"prompt": "a", "answer": "셋", "metric": "number"}, "needs a number"),
+        ({"prompt": "a", "answer": "3.5", "metric": "number"}, "two metrics, exact and number"),
+        ({"prompt": "a", "answer": "b", "metric": ["exact"]}, "no metric"),
+        ({"prompt": "a", "answer": " . "}, "empty"),
+        ({"prompt": "a", "answer": ["b"]}, "text was expected"),
+        ({"prompt": 3, "answer": "b"}, "`prompt` is no text"),
+        ({"prompt": "a", "answer": "b", "task": 3}, "cannot be called 3"),
+        ({"prompt": "a", "answer": "b", "task": "bits-per-byte"}, "cannot be called 'bits-per-byte'"),
+        ({"messages": "1+1", "answer": "2"}, "no list"),
+        ({"messages": [], "answer": "2"}, "the user's turn"),
+        ({"messages": ["1+1"], "answer": "2"}, "a turn is not an object"),
+        ({"messages": [{"role": "user"}], "answer": "2"}, "text was expected"),
+        ({"messages": [{"role": "user", "content": ""}], "answer": "2"}, "empty"),
+        ({"messages": [USER, {"role": "assistant", "content": "2"}], "answer": "2"}, "the user's turn"),
+    ],
+)
+def test_an_item_that_cannot_be_used_is_named_by_its_line(tmp_path: Path, item: dict, complaint: str) -> None:
+    mine = write_items(tmp_path / "mine.jsonl", {"prompt": "a", "answer": "b"}, item)
+    with pytest.raises(DataError, match=complaint) as error:
+        tasks.read_items(Evaluate(model=("m",), task=(mine,)))
+    assert error.value.where == f"{mine}:2"
+
+
+def test_items_may_have_decimals_nulls_and_another_encoding(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "하늘", "messages": None, "answer": 3.5, "metric": "number", "task": None},
+        {"messages": [{"role": "system", "content": "짧게."}, USER], "answer": 2, "metric": "number"},
+    ]
+    mine = write_items(tmp_path / "mine.jsonl", *rows, encoding="cp949")
+    config = Evaluate(model=(str(folder),), task=(mine,), encoding="cp949", out=tmp_path / "report")
+    (items,) = tasks.read_items(config).values()
+    assert [item["answer"] for item in items] == ["3.5", "2"] and items[0]["prompt"] == "하늘"
+    assert [(row["task"], row["n"]) for row in tasks.run(config)["rows"]] == [("mine", 2)]
+    (tmp_path / "text.txt").write_text("하늘은 파랗다", encoding="cp949")
+    config = Evaluate(model=("m",), data=(str(tmp_path / "text.txt"),), encoding="cp949")
+    assert [text for _, text in tasks.read_texts(config)] == ["하늘은 파랗다"]
+
+
 def test_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no task 'fact'"):
         tasks.run(Evaluate(model=(str(folder),), task=("fact",), out=tmp_path / "r"))
@@ -155,6 +233,8 @@ def test_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
         tasks.run(Evaluate(model=(str(folder), str(folder)), task=("facts",), out=tmp_path / "r"))
     with pytest.raises(UsageError, match="needs text"):
         tasks.run(Evaluate(model=(str(folder),), task=("bits-per-byte",), out=tmp_path / "r"))
+    with pytest.raises(UsageError, match=r"--data is read for bits-per-byte only\. Add --task bits-per-byte\."):
+        tasks.run(Evaluate(model=(str(folder),), task=("facts",), data=("x.txt",), out=tmp_path / "r"))
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "a"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"bad\.jsonl:2"):

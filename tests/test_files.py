@@ -101,6 +101,41 @@ def test_new_dir_that_fails_leaves_the_old_folder(tmp_path: Path, monkeypatch) -
     assert names(tmp_path) == {"out"}
 
 
+def test_new_dir_leaves_what_another_process_is_writing(tmp_path: Path) -> None:
+    other = tmp_path / f".out.{os.getppid()}.tmp"
+    other.mkdir()
+    with files.new_dir(tmp_path / "out") as folder:
+        (folder / "a").write_text("")
+    assert names(tmp_path) == {"out", other.name}
+
+
+def test_only_a_folder_of_a_process_that_is_gone_is_stale(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = {f".out.{pid}.tmp" for pid in (gone.pid, 10**30, os.getpid(), "mine")}
+    for name in left:
+        (tmp_path / name).mkdir()
+    files.remove_stale(tmp_path / "out")
+    assert names(tmp_path) == {f".out.{os.getpid()}.tmp", ".out.mine.tmp"}
+
+
+def test_files_are_flushed_through_what_may_write(tmp_path: Path, monkeypatch) -> None:
+    """On Windows fsync refuses a file that is open for reading only."""
+    fcntl = pytest.importorskip("fcntl")
+    modes = []
+    monkeypatch.setattr(os, "fsync", lambda number: modes.append(fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE))
+    (tmp_path / "a").write_text("a")
+    files.sync_dir(tmp_path)
+    assert modes == [os.O_RDWR] and (tmp_path / "a").read_text() == "a"
+
+
+def test_json_that_python_will_not_read_is_torn(tmp_path: Path) -> None:
+    for text in ('{"n": ' + "1" * 5000 + "}", '{"n": ' * 100_000):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(FolderError, match=r"a\.json: is not JSON"):
+            files.read_json(tmp_path / "a.json")
+
+
 def test_new_dir_forgets_what_a_killed_run_left(tmp_path: Path) -> None:
     """Killed while writing: nothing stands at the final place, and the next run starts from an empty folder."""
     code = (

@@ -105,7 +105,30 @@ def test_a_conversation_by_lines(
     assert first[1]["content"] == "하늘은?"
     assert second[1]["content"] == "왜?" and len(second) == 3
     assert captured.out.startswith(first[2]["content"] + "\n" + second[2]["content"] + "\n")
-    assert captured.err.count("is not a command") == 2
+    assert captured.err.count("is not a command") == 1
+    assert "/save needs the name of a file" in captured.err
+
+
+def test_nothing_said_is_not_saved(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"/save {tmp_path / 'said.jsonl'}\n".encode())))
+    assert cli.main(["chat", str(models / "run"), "--system", "짧게"]) == 0
+    assert "(nothing to save yet)" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_answer_is_told(models: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("하늘은?\n".encode())))
+    monkeypatch.setattr(Conversation, "reply", lambda self, text: iter([""]))
+    assert cli.main(["chat", str(models / "run")]) == 0
+    assert "(an empty answer)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("penalty", ["1e-50", "11"])
+def test_a_penalty_out_of_bounds(models: Path, penalty: str, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["generate", str(models / "base"), "a", "--repetition-penalty", penalty]) == 2
+    assert "--repetition-penalty" in capsys.readouterr().err
 
 
 def test_the_next_answer_has_heard_the_first(models: Path) -> None:

@@ -85,6 +85,12 @@ def test_rows_are_sampled_by_their_own_parameters() -> None:
     assert together[0] == logits[0].argmax()
 
 
+def test_a_temperature_near_0_is_greedy() -> None:
+    logits = torch.randn(2, 50, generator=torch.Generator().manual_seed(2))
+    made = controls([SamplingParams(temperature=1e-50), SamplingParams(temperature=1.0)], 50)
+    assert sample(logits, made, torch.arange(2))[0] == logits[0].argmax()
+
+
 def test_a_token_without_weight_is_never_drawn() -> None:
     weights = torch.tensor([[0.0, 1.0, 0.0, 2.0, 0.0]]).expand(4, 5)
     drawn = draw(weights, torch.tensor([0.0, 1 / 3 - 1e-6, 1 / 3 + 1e-6, 1 - 2**-23]))

@@ -36,6 +36,7 @@ def test_with_conversations_the_recipe_has_every_stage_and_the_budget_is_shared_
     assert [*stages] == ["prepare", "tokenizer train", "pretrain", "sft", "evaluate"]
     assert (stages["pretrain"]["budget"], stages["sft"]["budget"]) == ("30m", "6m")
     assert stages["sft"]["flags"]["name"] == "도담 2.0" and stages["sft"]["data"] == ["chat.jsonl"]
+    assert (stages["sft"]["replay"], stages["sft"]["replay_share"]) == ("@prepare", 0.25)
     assert stages["evaluate"]["model"] == ["base=@pretrain", "tuned=@sft"]
 
 
@@ -57,6 +58,14 @@ def test_a_budget_too_short_for_a_stage_is_refused_before_anything_runs(values):
     with pytest.raises(UsageError, match=r"too short to grow anything in. Try 1m"):
         grow.run(Grow(text=("law",), **values))
     assert not Path("runs").exists()
+
+
+def test_encoding_and_skip_bad_reach_the_stages_that_read_files():
+    stages = stages_of(chat=("chat.jsonl",), encoding="cp949", skip_bad=True)
+    assert [kind for kind in stages if "encoding" in stages[kind]] == ["prepare", "sft"]
+    assert all((stages[kind]["encoding"], stages[kind]["skip_bad"]) == ("cp949", True) for kind in ("prepare", "sft"))
+    plain = stages_of(chat=("chat.jsonl",))
+    assert not any({"encoding", "skip_bad"} & stage.keys() for stage in plain.values())
 
 
 def test_the_vocabulary_grows_with_the_text(monkeypatch):

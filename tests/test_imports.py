@@ -29,7 +29,7 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "tokenizer": TEXT,
     "data": TEXT,
     "tensors": {"errors"},
-    "machine": set(),
+    "machine": {"errors"},
     "versions": set(),
     "folder": FRAME | {"nn", "models", "tokenizer", "tensors"},
     "generate": TEXT | {"nn", "models", "folder", "machine"},

@@ -203,3 +203,5 @@ def test_the_same_seed_gives_the_same_weights_and_sizes_follow_depth() -> None:
     assert to_qwen3_config(config)["hidden_size"] == 192
     with pytest.raises(ValueError, match="multiple"):
         decoder_config(vocabulary=512, context=32, depth=2, width=64, heads=3, kv_heads=2)
+    with pytest.raises(ValueError, match="at least 2"):
+        decoder_config(vocabulary=512, context=32, depth=2, width=64, heads=64)

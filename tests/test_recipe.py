@@ -174,6 +174,70 @@ def test_a_folder_of_the_users_is_never_replaced(workplace):
     assert Path("runs/r/base/diary.txt").exists()
 
 
+def test_a_model_trained_by_hand_is_never_replaced(workplace):
+    weights = Path("runs/r/model/weights")
+    weights.parent.mkdir(parents=True)
+    weights.write_text("hours of work")
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="runs/r: holds a model this recipe did not make"):
+            go(dry_run=dry_run)
+    assert weights.read_text() == "hours of work" and not Path("runs/r/collect").exists()
+
+
+def test_a_copy_of_the_model_is_replaced_where_links_are_not_possible(workplace, monkeypatch):
+    def refuse(*_args, **_values):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    go()
+    go("tuned.steps=4")
+    assert not Path("runs/r/model").is_symlink()
+    assert Path("runs/r/model/weights").read_text() == "aaabb 4"
+
+
+def test_what_a_changed_stage_had_made_is_kept_until_the_new_one_is_done(workplace, capfd):
+    finished = go()["stages"]
+    kept = Path("runs/r/.running/tuned")
+    for failing in ("it broke", "it broke again"):
+        with pytest.raises(DodamError, match=f"the one before is kept in {kept}"):
+            go(f"tuned.fail={failing}")
+        assert (kept / "model/weights").read_text() == "aaabb 5"
+    assert f"runs/r/tuned as it was is kept in {kept}" in capfd.readouterr().err
+    assert go(dry_run=True)["stages"][2]["state"] == runner.KEPT
+    assert go()["stages"] == finished
+    with pytest.raises(DodamError, match="is kept"):
+        go("tuned.fail=it broke")
+    go("tuned.steps=4")
+    assert Path("runs/r/model/weights").read_text() == "aaabb 4"
+    assert not list(Path("runs/r/.running").iterdir())
+
+
+def test_killed_after_a_change_keeps_what_was_and_a_rerun_tidies(workplace):
+    go()
+    overrides = ["tuned.pause=0.1", "tuned.steps=6"]
+    Path("runs/r/tuned/log").unlink()
+    killed = start_until("tuned", overrides)
+    killed.kill()
+    killed.communicate()
+    assert Path("runs/r/.running/tuned/model/weights").read_text() == "aaabb 5"
+    go(*overrides)
+    assert Path("runs/r/model/weights").read_text() == "aaabb 6"
+    Path("runs/r/.running/tuned").mkdir()  # killed just before it was removed
+    go(*overrides)
+    assert not list(Path("runs/r/.running").iterdir())
+
+
+def test_how_a_stage_is_computed_redoes_nothing_and_a_beginning_goes_on_with_it(workplace):
+    with pytest.raises(DodamError):
+        go("tuned.fail=it broke")
+    Path("runs/r/tuned/state").write_text("4")
+    with pytest.raises(DodamError):
+        go("tuned.fail=it broke", "tuned.threads=2")
+    assert starts("tuned") == 2 and '"threads": 2' in Path("runs/r/tuned/config.json").read_text()
+    first = go("tuned.threads=2")
+    assert go("tuned.threads=1")["stages"] == first["stages"]
+
+
 def test_a_dry_run_writes_nothing(workplace, capsys):
     assert [stage["state"] for stage in go(dry_run=True)["stages"]] == [
         "starts",
@@ -232,6 +296,21 @@ def test_a_wrong_override_is_named(workplace, override, message):
 )
 def test_a_wrong_recipe_is_named(workplace, text, message):
     assert message in refused(text=text)
+
+
+@pytest.mark.parametrize("key", ["replay", "model", "tokenizer"])
+def test_every_path_is_looked_for_before_anything_runs(workplace, key):
+    from dodam.recipe import _check_paths
+
+    Path("here").mkdir()
+    for path in ("@base", "here", *(["one=here"] if key == "model" else [])):
+        _check_paths({key: path}, "r.toml")
+    with pytest.raises(UsageError, match=f"`{key}`: there is no `one=there` here"):
+        _check_paths({key: ["here", "one=there"]}, "r.toml")
+
+
+def test_a_missing_path_is_named_with_its_stage(workplace):
+    assert "stage `base`: `replay`: there is no `there` here" in refused("base.replay=there")
 
 
 def test_references_stand_behind_labels_and_before_paths(workplace):

@@ -238,6 +238,7 @@ def test_logprobs() -> None:
         ({"messages": [{"role": "tool", "content": "x"}]}, None),
         ({"messages": []}, "messages"),
         ({"temperature": 3}, "temperature"),
+        ({"repetition_penalty": 1e-50}, "repetition_penalty"),
         ({"n": 0}, "n"),
         ({"stop": [""]}, "stop"),
         ({"max_tokens": "many"}, "max_tokens"),
@@ -304,6 +305,16 @@ def test_rate_per_client() -> None:
         assert 1 <= int(response.headers["Retry-After"]) <= 60
 
     play(story, rate=3)
+
+
+def test_wrong_keys_are_counted() -> None:
+    async def story(c: Clients) -> None:
+        wrong = {"Authorization": "Bearer wrong"}
+        codes = [(await c.plain.get("/v1/models", headers=wrong)).status_code for _ in range(4)]
+        assert codes == [401, 401, 401, 429]
+        assert [model.id async for model in c.openai.models.list()]
+
+    play(story, key="right", keys=("right",), rate=3)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -382,7 +393,11 @@ def test_other_web_pages_are_kept_out() -> None:
         body = json.dumps({"model": "tuned", "messages": ask()})
         response = await c.plain.post("/v1/chat/completions", content=body, headers={"Content-Type": "text/plain"})
         assert response.status_code == 400
-        response = await c.plain.get("/v1/models", headers={"Host": "evil.example"})
-        assert response.status_code == 400
+        for host in ("evil.example", "localhost.evil.example", "localhost@evil.example", "[::1", ""):
+            response = await c.plain.get("/v1/models", headers={"Host": host})
+            assert response.status_code == 400
+            assert response.json()["error"]["code"] == "invalid_host"
+        for host in ("LOCALHOST:8000", "127.0.0.1", "[::1]:80"):
+            assert (await c.plain.get("/v1/models", headers={"Host": host})).status_code == 200
 
     play(story)

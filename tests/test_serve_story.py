@@ -16,10 +16,13 @@ import pytest
 
 from dodam import cli
 from dodam.data.conversation import CHAT_TEMPLATE
+from dodam.serve.app import all_keys
 from talking_models import make_decoder, make_tokenizer, write_model
 
 BAD = [
     (["--host", "0.0.0.0"], "without a key"),
+    (["--api-key", ""], "--api-key: a key must not be empty. Is the shell variable set?"),
+    (["--api-key", "good", "--api-key", " "], "a key must not be empty"),
     (["same=x", "same=y"], "two models are called 'same'"),
     (["--port", "99999"], "--port"),
     ([], "is required"),
@@ -109,3 +112,8 @@ def test_wrong_use(words: list[str], said: str, monkeypatch: pytest.MonkeyPatch,
     given = words if not words or "=" in words[0] else ["model", *words]
     assert cli.main(["serve", *given]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_keys_of_the_environment() -> None:
+    assert all_keys((), " \n") == ()
+    assert all_keys(("a",), " b\n") == ("a", "b")

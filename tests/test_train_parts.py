@@ -1,6 +1,7 @@
 """Objectives, optimisers, schedule, loader and packing, each against a plain reference or an invariant."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 from dodam.data.batch import IGNORED, TokenBatch
 from dodam.data.loader import RowLoader, token_batch
 from dodam.data.packing import PackedLoader, best_fit
-from dodam.errors import DataError
+from dodam.errors import DataError, UsageError
+from dodam.files import read_json
 from dodam.models.build import build_decoder, decoder_config
+from dodam.stages.sft import Sft
+from dodam.stages.training import open_run
 from dodam.train import objective
 from dodam.train.loop import one_step
 from dodam.train.objective import TokenCrossEntropy, summed_cross_entropy
@@ -147,6 +151,18 @@ def test_a_corpus_smaller_than_a_row_is_refused() -> None:
         RowLoader([Tokens("a", np.arange(10))], context=16, seed=0)
 
 
+def test_short_sources_are_joined_and_nothing_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    short = [Tokens(f"s{start}", np.arange(start, start + 10)) for start in (1000, 2000, 3000)]
+    loader = RowLoader([short[0], Tokens("long", np.arange(100)), *short[1:]], context=16, seed=0)
+    read = {int(token) for token in loader.rows(0, loader.rows_per_epoch).flatten()}
+    assert read == {*range(100), *range(1000, 1010), *range(2000, 2010), *range(3000, 3010)}
+    assert not capsys.readouterr().err
+
+    alone = RowLoader([Tokens("long", np.arange(161)), Tokens("tiny", np.arange(10), 2.0)], context=16, seed=0)
+    assert "tiny" in capsys.readouterr().err
+    assert alone.wasted == pytest.approx(10 / 170)
+
+
 def test_document_batches_number_documents_and_restart_positions() -> None:
     batch = token_batch(np.array([[7, 8, 1, 5, 6, 1, 9]]), document_mask=True, bos=1)
     assert batch.documents_BT.tolist() == [[0, 0, 1, 1, 1, 2]]
@@ -186,3 +202,16 @@ def test_packed_conversations_learn_what_unpacked_ones_learn() -> None:
         alone += compute(model, TokenBatch(torch.tensor([one.ids[:-1]]), torch.tensor([labels[1:]])))
     torch.testing.assert_close(compute(model, packed), alone, atol=1e-3, rtol=1e-5)
     assert compute.weight(packed) == sum(sum(one.trained[1:]) for one in conversations)
+
+
+@pytest.mark.parametrize("learned", ["checkpoint", "model", "metrics.jsonl"])
+def test_a_first_start_that_failed_may_be_corrected_until_something_is_learned(tmp_path: Path, learned: str) -> None:
+    config = Sft(data=("conversatoins",), model=tmp_path / "base", out=tmp_path / "run")
+    open_run(config, "sft")
+    corrected = replace(config, data=("conversations",))
+    assert open_run(corrected, "sft") is None
+    assert read_json(config.out / "config.json")["data"] == ["conversations"]
+    (config.out / learned).mkdir()
+    assert open_run(corrected, "sft") is None
+    with pytest.raises(UsageError, match=r"other settings \(data\)"):
+        open_run(config, "sft")

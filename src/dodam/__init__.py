@@ -5,6 +5,7 @@ Every command is also a function with its flags as arguments: `dodam.pretrain(da
 """
 
 import inspect
+import time
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -40,6 +41,7 @@ def function(command: str) -> Callable[..., dict]:
     name = command.replace(" ", "_")
 
     def run(*args: Any, **values: Any) -> dict:
+        _begin(config, time.monotonic())
         bound = signature(config).bind_partial(*args)
         return call(command, {**bound.arguments, **values}, f"dodam.{name}()")
 
@@ -47,6 +49,16 @@ def function(command: str) -> Callable[..., dict]:
     run.__doc__ = documentation(config)
     run.__signature__ = signature(config)  # type: ignore[attr-defined]
     return run
+
+
+def _begin(config: type, started: float) -> None:
+    """A budget counts from the call, not from the start of the Python process."""
+    from dodam.stages.training import Training
+
+    if issubclass(config, Training):
+        from dodam import machine
+
+        machine.begin(started)
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,13 @@ CHILD = [sys.executable, "-P", "-m", "dodam.child"]
 """How a stage is started; `-P` keeps a file in the user's folder from standing in for a module."""
 
 
+if sys.platform == "win32":
+    # There SIGINT would end the stage at once; Ctrl-Break reaches it, but only as the head of a group of its own.
+    STOP, GROUP = signal.CTRL_BREAK_EVENT, subprocess.CREATE_NEW_PROCESS_GROUP
+else:
+    STOP, GROUP = signal.SIGINT, 0
+
+
 class Finished(NamedTuple):
     """How a stage ended."""
 
@@ -44,6 +51,7 @@ def run_stage(words: list[str], keep_open: tuple[int, ...] = ()) -> Finished:
         errors="replace",
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         start_new_session=True,  # Ctrl-C in a terminal goes to the whole group: the stage shall get it once, from us
+        creationflags=GROUP,
         pass_fds=keep_open if os.name == "posix" else (),
     )
     assert process.stdin and process.stdout
@@ -68,7 +76,7 @@ def _forwarded_signals(pid: int) -> Iterator[list[int]]:
     def forward(number: int, frame: object) -> None:
         received.append(number)
         with suppress(ProcessLookupError):  # it has just ended
-            os.kill(pid, signal.SIGINT)
+            os.kill(pid, STOP)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield received
@@ -101,8 +109,10 @@ def main() -> int:
     from dodam.cli import main as run_command
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a shell starts with `&`
+    if sys.platform == "win32":
+        signal.signal(signal.SIGBREAK, lambda number, frame: signal.raise_signal(signal.SIGINT))
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    return run_command()
+    return run_command(in_recipe=True)
 
 
 if __name__ == "__main__":

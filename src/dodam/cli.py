@@ -4,14 +4,18 @@ In: the words typed after `dodam`. Out: an exit code (0 done, 1 failed, 2 wrongl
 everything else on standard error. A command's module is imported when the command runs, never before.
 """
 
+import contextlib
 import importlib
 import io
 import json
 import os
+import shlex
+import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dodam.errors import DodamError, Interrupted, UsageError
@@ -43,21 +47,24 @@ COMMANDS = {
 }
 
 
-def main(words: list[str] | None = None) -> int:
-    """Run one command line and return its exit code; every error becomes one message on standard error."""
+def main(words: list[str] | None = None, *, in_recipe: bool = False) -> int:
+    """Run one command line and return its exit code; every error becomes one message on standard error. How to go on
+    with a stage that is `in_recipe` is said by the runner."""
+    words = sys.argv[1:] if words is None else words
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
-        code = _dispatch(sys.argv[1:] if words is None else words)
-        sys.stdout.flush()
+        with _terminated_as_interrupted():
+            code = _dispatch(words)
+            sys.stdout.flush()
         return code
     except Interrupted as error:
         return _failed(str(error), error)
     except DodamError as error:
         return _failed(f"error: {error}", error)
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        print(f"\ninterrupted{'' if in_recipe else _go_on(words)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of our output went away; nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,6 +74,27 @@ def main(words: list[str] | None = None) -> int:
         return _failed(f"error: {where}{error.strerror or error}", error)
     except Exception as error:
         return _failed(_our_mistake(error), error)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Within, SIGTERM ends the work like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _go_on(words: list[str]) -> str:
+    """How to go on with a command that writes a folder; empty for others."""
+    name, _ = _command(words)
+    if name not in COMMANDS or "out" not in load(name)[0].__dataclass_fields__:  # type: ignore[attr-defined]
+        return ""
+    return f"; go on with: {shlex.join(['dodam', *words])}"
 
 
 def call(name: str, values: Mapping[str, Any], where: str, places: Mapping[str, str] | None = None) -> dict:

@@ -59,7 +59,7 @@ def from_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError:
         raise UsageError("is not UTF-8", where=str(path), mend="Save the file as UTF-8.") from None
-    except ValueError as error:  # both decoders say which line
+    except (ValueError, RecursionError) as error:  # both decoders say which line
         mend = 'Text needs quotes ("..."), lists brackets ([...]).'
         raise UsageError(f"broken {path.suffix[1:].upper()}: {error}", where=str(path), mend=mend) from None
     if not isinstance(values, dict):

@@ -5,9 +5,11 @@ becomes a StorageError that names the path; a torn JSON file becomes a FolderErr
 """
 
 import errno
+import glob
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +67,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise FolderError(f"cannot be read ({error.strerror})", where=str(path)) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         mend = "The file is torn; delete its folder and write it again."
         raise FolderError(f"is not JSON ({error})", where=str(path), mend=mend) from None
     if not isinstance(value, dict):
@@ -83,8 +85,9 @@ def append_line(path: str | Path, line: str) -> None:
 def new_dir(path: str | Path) -> Iterator[Path]:
     """Yields an empty folder beside `path`; a block that ends well puts it in `path`'s place in one move."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storage(path):
+        remove_stale(path)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
@@ -93,6 +96,31 @@ def new_dir(path: str | Path) -> Iterator[Path]:
             replace_dir(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_stale(path: Path) -> None:
+    """Remove what `new_dir` of a killed process left beside `path`; that of a process at work stays."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = left.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
+        if pid.isdecimal() and not alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this number is running."""
+    if sys.platform == "win32":  # where os.kill(pid, 0) is Ctrl-C
+        import ctypes
+
+        query_limited_information = 0x1000
+        handle = ctypes.windll.kernel32.OpenProcess(query_limited_information, False, pid)
+        return bool(handle and ctypes.windll.kernel32.CloseHandle(handle))
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def replace_dir(temporary: Path, path: Path) -> None:
@@ -109,7 +137,7 @@ def sync_dir(folder: Path) -> None:
     """Flush every file of a folder to the disk."""
     for file in folder.rglob("*"):
         if file.is_file():
-            with file.open("rb") as handle:
+            with file.open("rb+") as handle:  # Windows flushes only what may be written
                 os.fsync(handle.fileno())
 
 

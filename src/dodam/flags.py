@@ -15,6 +15,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from dodam.errors import UsageError
 
+DASH = "\0"
+"""Stands for the word `-` where cyclopts would take it for a flag; no word of a command line can hold it."""
+
 METAVARS = {int: "NUMBER", float: "NUMBER", Path: "PATH", str: "TEXT", bool: ""}
 
 
@@ -119,18 +122,20 @@ def parse(command: str, cls: type, words: list[str]) -> Parsed | None:
         app.help_print([])
         return None
     try:
-        _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
+        taken = [DASH if word == "-" else word for word in words]
+        _, bound, _ = app.parse_args(taken, print_error=False, exit_on_error=False)
     except CycloptsError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error).replace(DASH, "-")) from None
     values: dict[str, Any] = {}
     for flag in found:
-        given = bound.arguments.get("__".join(flag.path))
+        given = _with_dashes(bound.arguments.get("__".join(flag.path)))
         if given is not None:
             level = values
             for name in flag.path[:-1]:
                 level = level.setdefault(name, {})
             level[flag.path[-1]] = _pairs(flag, given) if flag.kind == "pairs" else given
-    return Parsed(values, bound.arguments.get("config_file"), bool(bound.arguments.get("print_json")))
+    file = _with_dashes(bound.arguments.get("config_file"))
+    return Parsed(values, Path(file) if file else None, bool(bound.arguments.get("print_json")))
 
 
 def _typed_function(found: list[Flag], positional: tuple[str, ...]) -> Any:
@@ -160,7 +165,7 @@ def _typed_function(found: list[Flag], positional: tuple[str, ...]) -> Any:
     from_file = "Read values from a TOML or JSON file; flags win over it."
     as_json = "Print the result as one JSON object in the last line."
     parameters += [
-        parameter("config_file", Path, Parameter(name="--config", metavar="FILE", help=from_file, group=everywhere)),
+        parameter("config_file", str, Parameter(name="--config", metavar="FILE", help=from_file, group=everywhere)),
         parameter("print_json", bool, Parameter(name="--json", negative="", help=as_json, group=everywhere)),
     ]
 
@@ -186,6 +191,12 @@ def _help(flag: Flag) -> str:
     default = shown_default(flag)
     note = "required" if flag.default is dataclasses.MISSING else f"default: {default}" if default else ""
     return f"{flag.help} [{note}]" if note else flag.help
+
+
+def _with_dashes(given: Any) -> Any:
+    if isinstance(given, tuple):
+        return tuple(map(_with_dashes, given))
+    return "-" if given == DASH else given
 
 
 def _pairs(flag: Flag, given: tuple[str, ...]) -> dict[str, str]:

@@ -47,7 +47,7 @@ seed = {seed}
 [[stage]]                       # {size} of text: cleaned, freed of duplicates, 1% held back for measuring
 kind = "prepare"
 data = {text}
-
+{reading}
 [[stage]]                       # a vocabulary of the size that suits so much text
 kind = "tokenizer train"
 data = "@prepare"
@@ -64,7 +64,9 @@ SFT = """
 [[stage]]                       # learns to answer, from the conversations
 kind = "sft"
 data = {chat}
-model = "@pretrain"
+{reading}model = "@pretrain"
+replay = "@prepare"             # text is read along, so that nothing is forgotten
+replay_share = 0.25
 budget = "{sft}"
 """
 
@@ -98,6 +100,10 @@ class Grow:
     """Where to write; without it `runs/` and the name."""
     seed: int = 1
     """The seed of everything that is random."""
+    encoding: str = "utf-8"
+    """The encoding of text files, such as cp949."""
+    skip_bad: bool = False
+    """Leave out rows and files that cannot be read, and count them, instead of stopping at the first."""
     dry_run: bool = False
     """Write nothing; print the recipe."""
 
@@ -129,12 +135,19 @@ def write_recipe(config: Grow, out: Path) -> str:
         seed=config.seed,
         size=f"{size / 1e6:.1f} MB",
         text=toml([*config.text]),
+        reading=reading(config),
         vocabulary=next(vocabulary for limit, vocabulary in BY_BYTES if size < limit),
         chat=toml([*config.chat]),
         name=toml(config.name),
         models=toml(["base=@pretrain", "tuned=@sft"] if config.chat else ["model=@pretrain"]),
         **{stage: duration(length) for stage, length in shared(seconds(config.budget), bool(config.chat)).items()},
     )
+
+
+def reading(config: Grow) -> str:
+    """How the stages that read the user's files read them, where it is not as usual."""
+    encoding = f"encoding = {toml(config.encoding)}\n" if config.encoding != Grow.encoding else ""
+    return encoding + ("skip_bad = true\n" if config.skip_bad else "")
 
 
 def shared(total: float, chat: bool) -> dict[str, float]:

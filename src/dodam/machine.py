@@ -5,17 +5,24 @@ does not change under way.
 """
 
 import ctypes
+import logging
 import os
 import shutil
 import sys
+import sysconfig
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dodam.errors import UsageError
+
 PROCESS_START = time.time()
+_begun: float | None = None
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +43,17 @@ class Machine:
 
 
 def look(device: str = "auto", threads: int | None = None) -> Machine:
-    """Decide by what the machine says of itself (not by timing), so that the same machine always decides the same."""
-    if device == "auto":
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        device = accelerator.type if accelerator else "cpu"
+    """Decide by what the machine says of itself (not by timing), so that the same machine always decides the same.
+
+    UsageError for a device that is not here."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    here = accelerator.type if accelerator else "cpu"
+    if device not in (*DEVICES, here):
+        raise UsageError(f"there is no device `{device}`", where="--device", mend=f"Known: {', '.join(DEVICES)}.")
+    if device not in ("auto", "cpu", here):
+        found = "cpu" if here == "cpu" else f"cpu and {here}"
+        raise UsageError(f"{device} is not on this machine, which has {found}", where="--device", mend="Or give auto.")
+    device = here if device == "auto" else device
     if device == "cpu":
         fast_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     else:
@@ -56,7 +70,8 @@ def use(machine: Machine) -> None:
     """Set torch and the allocator up for `machine`."""
     torch.set_num_threads(machine.threads)
     keep_memory()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kernel_dir()))
+    forgive_compiler()
 
 
 def num_cores() -> int:
@@ -65,17 +80,58 @@ def num_cores() -> int:
 
 
 def has_compiler() -> bool:
-    """Whether torch.compile can work here: it needs a C++ compiler on CPUs."""
-    return any(shutil.which(name) for name in ("g++", "clang++", os.environ.get("CXX", "g++")))
+    """Whether torch.compile can work here: it needs a C++ compiler, Python's headers and a folder for its kernels."""
+    found = any(shutil.which(name) for name in ("g++", "clang++", os.environ.get("CXX", "g++")))
+    return found and (Path(sysconfig.get_path("include")) / "Python.h").is_file() and can_write(kernel_dir())
+
+
+def can_write(folder: Path) -> bool:
+    """Whether files can be put into a folder, which is made if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def forgive_compiler() -> None:
+    """Have what cannot be compiled run uncompiled, with a line on standard error in place of pages of torch's."""
+    # Read when torch._dynamo loads. Loading it here would cost every run some seconds, compiled or not.
+    os.environ.setdefault("TORCHDYNAMO_SUPPRESS_ERRORS", "1")
+    config: Any = sys.modules.get("torch._dynamo.config")
+    if config is not None:
+        config.suppress_errors = True
+    logging.getLogger("torch._dynamo.convert_frame").addFilter(compiler_note)
+
+
+def compiler_note(record: logging.LogRecord) -> bool:
+    """A filter of torch's log: a failure to compile is told in one line, everything else passes."""
+    if not record.exc_info or record.exc_info[1] is None:
+        return True
+    # The first line may only name the backend; the one after it then tells what happened.
+    tell_uncompiled(" ".join(str(record.exc_info[1]).split("\n")[:2]).strip())
+    return False
+
+
+@cache
+def tell_uncompiled(reason: str) -> None:
+    """Say once for each reason that compiling failed."""
+    print(f"compiling failed ({reason}); going on uncompiled, which is slower.", file=sys.stderr)
 
 
 def cache_dir() -> Path:
-    """Where compiled kernels are kept between runs."""
+    """Where this user's things are kept between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dodam"
+
+
+def kernel_dir() -> Path:
+    """Where torch keeps compiled kernels: the folder it was told, else one in `cache_dir`."""
+    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", cache_dir() / "inductor"))
 
 
 def keep_memory() -> None:
     """Have glibc keep freed memory instead of mapping and faulting large temporaries anew at every step.
+
     Elsewhere: nothing."""
     if sys.platform != "linux":
         return
@@ -89,8 +145,16 @@ def keep_memory() -> None:
         return
 
 
+def begin(started: float) -> None:
+    """Have a budget count from `started`, a `time.monotonic()`: a call in Python counts from its own beginning."""
+    global _begun
+    _begun = started
+
+
 def seconds_since_start() -> float:
-    """Wall time since this process began, so that a budget includes starting up."""
+    """Wall time since this process began, or since `begin`, so that a budget includes starting up."""
+    if _begun is not None:
+        return time.monotonic() - _begun
     try:
         fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
         uptime = float(Path("/proc/uptime").read_text().split()[0])

@@ -28,6 +28,12 @@ REFERENCE = re.compile(r"(?:(?<==)|^)@([\w-]+)")
 """`@pretrain`, `@prepare/documents`, or `base=@pretrain` where a label goes before a path."""
 
 RESERVED = ("model", "report")
+PATHS = ("data", "replay", "model", "tokenizer")
+"""The flags that name what a stage reads."""
+
+KNOBS = ("checkpoint_seconds", "microbatch", "threads", "device")
+"""The flags that say how a stage is computed, not what: a finished stage is not redone for them."""
+
 TOP = ("title", "out", "seed")
 SMALL = 1 << 20
 """Up to this many bytes a file counts as changed when its bytes change, above when its size or its time changes."""
@@ -67,10 +73,12 @@ class Stage:
         return {**folders, "out": str(self.folder)}
 
     def fingerprint(self, version: str, upstream: dict[str, str]) -> str:
-        """Changes when the config, an input file, an earlier stage it reads from, or dodam itself changes."""
-        paths = {text: content_of(text) or content_of(text.partition("=")[2]) for text in leaves(self.config)}
+        """Changes when the config (but for `KNOBS`), an input file, an earlier stage it reads from, or dodam itself
+        changes."""
+        config = {**self.config, **_default_knobs(self.kind)}
+        paths = {text: content_of(text) or content_of(text.partition("=")[2]) for text in leaves(config)}
         needs = {name: upstream[name] for name in self.needs}
-        return fingerprint({"dodam": version, "kind": self.kind, "config": self.config, "paths": paths, "needs": needs})
+        return fingerprint({"dodam": version, "kind": self.kind, "config": config, "paths": paths, "needs": needs})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +193,7 @@ def _stage(
         values.setdefault("seed", seed)
     config = to_json(build(cls, {**values, "out": out / name}, where, places))
     del config["out"]
-    _check_data(config.get("data", []), where)
+    _check_paths(config, where)
     names = [stage.name for stage in earlier]
     needs = {match[1]: None for text in leaves(config) for match in REFERENCE.finditer(text)}
     for need in needs:
@@ -195,12 +203,19 @@ def _stage(
     return Stage(name, kind, out / name, config, tuple(needs))
 
 
-def _check_data(data: str | list, where: str) -> None:
+def _default_knobs(kind: str) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(load(kind)[0]) if field.name in KNOBS}
+
+
+def _check_paths(config: dict[str, Any], where: str) -> None:
     """Before anything runs: a path that is missing in the last stage shall not be found out after hours."""
-    for source in [data] if isinstance(data, str) else data:
-        path = source["path"] if isinstance(source, dict) else source
-        if not (path.startswith(SAMPLE) or REFERENCE.search(path) or _matches(path)):
-            raise UsageError(f"`data`: there is no `{path}` here", where=where, mend="Is the path right?")
+    for key in PATHS:
+        value = config.get(key) or []
+        for source in value if isinstance(value, list) else [value]:
+            path = source["path"] if isinstance(source, dict) else source
+            unlabelled = path.partition("=")[2] if key == "model" else ""
+            if not (path.startswith(SAMPLE) or REFERENCE.search(path) or _matches(path) or _matches(unlabelled)):
+                raise UsageError(f"`{key}`: there is no `{path}` here", where=where, mend="Is the path right?")
 
 
 def _matches(path: str) -> list[str]:

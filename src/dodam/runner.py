@@ -2,7 +2,8 @@
 `OUT/model` (a link to the last model), `OUT/report.json` and `OUT/report.md`, and a table of times and peak memory.
 
 A finished stage leaves `stage.json` in its folder, with the fingerprint of its config and of everything it read; as
-long as that holds, the stage is not run again. A stage that was broken off goes on; one that changed starts over.
+long as that holds, the stage is not run again. A stage that was broken off goes on; one that changed starts over, and
+what it had made is kept in `OUT/.running/STAGE` until the new one has finished.
 """
 
 import contextlib
@@ -18,11 +19,15 @@ from typing import Any, ClassVar
 
 from dodam.child import run_stage
 from dodam.errors import DodamError, Interrupted, UsageError
-from dodam.files import check_format, write_json
+from dodam.files import check_format, read_json, write_json
 from dodam.recipe import Recipe, Stage, read
 
 FORMAT = 1
 UP_TO_DATE, GOES_ON, CHANGED, NEW = "up to date", "goes on", "changed, starts over", "starts"
+KEPT = "as before the last change, is put back"
+COPY = ".copy"
+"""The file that tells a copied `OUT/model` from one that was trained there."""
+
 HEADLINES = {
     "prepare": ("documents", "bytes"),
     "tokenizer train": ("vocabulary", "bytes_per_token"),
@@ -58,6 +63,7 @@ def run(config: Run) -> dict:
     """Bring every stage of the recipe up to date. Returns `out`, `model`, `report`, `stages` and `seconds`."""
     started = time.monotonic()
     recipe = read(config.recipe, config.set, config.out)
+    _check_model(recipe.out)
     if config.dry_run:
         return _plan(recipe)
     recipe.out.mkdir(parents=True, exist_ok=True)
@@ -68,9 +74,13 @@ def run(config: Run) -> dict:
             fingerprint = _fingerprint(stage, records)
             state = _state(stage, fingerprint)
             _say(f"[{number}/{len(recipe.stages)}] {stage.name}: {state}")
-            if state != UP_TO_DATE:
+            if state == KEPT:
+                _put_back(stage)
+            if state in (KEPT, UP_TO_DATE):
+                _tidy(stage)
+            else:
                 _redo(stage, fingerprint, state, held, config)
-            records[stage.name] = _record(stage)
+            records[stage.name] = _record(stage.folder)
         model, report = _link_model(recipe), _copy_report(recipe)
     print(_table(records))
     for name, path in (("model", model), ("report", report)):
@@ -91,8 +101,8 @@ def _plan(recipe: Recipe) -> dict:
     for stage in recipe.stages:
         redone = [name for name in stage.needs if name not in records]
         state = f"runs after {redone[0]}" if redone else _state(stage, _fingerprint(stage, records))
-        if state == UP_TO_DATE:
-            records[stage.name] = _record(stage)
+        if state in (KEPT, UP_TO_DATE):
+            records[stage.name] = _record(_aside(stage) if state == KEPT else stage.folder)
         print(f"{stage.name}  ({stage.kind}): {state}")
         for key, value in stage.values().items():
             print(f"    {key} = {json.dumps(value, ensure_ascii=False)}")
@@ -108,16 +118,18 @@ def _fingerprint(stage: Stage, records: dict[str, dict[str, Any]]) -> str:
 
 
 def _state(stage: Stage, fingerprint: str) -> str:
-    if _record(stage).get("fingerprint") == fingerprint:
+    if _record(stage.folder).get("fingerprint") == fingerprint:
         return UP_TO_DATE
+    if _record(_aside(stage)).get("fingerprint") == fingerprint:
+        return KEPT
     if _started(stage, fingerprint).exists():
         return GOES_ON
     return CHANGED if stage.folder.exists() else NEW
 
 
-def _record(stage: Stage) -> dict[str, Any]:
+def _record(folder: Path) -> dict[str, Any]:
     """What the finished stage left in its folder; empty if it has not finished."""
-    path = stage.folder / "stage.json"
+    path = folder / "stage.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -131,17 +143,25 @@ def _started(stage: Stage, fingerprint: str) -> Path:
     return stage.folder.parent / ".running" / f"{stage.name}-{fingerprint}.json"
 
 
+def _aside(stage: Stage) -> Path:
+    """Where the last finished folder of a changed stage is kept until the new one has finished."""
+    return stage.folder.parent / ".running" / stage.name
+
+
 def _redo(stage: Stage, fingerprint: str, state: str, held: int, config: Run) -> None:
     started = _started(stage, fingerprint)
-    if state != GOES_ON:
-        _clear(stage)
-        write_json(started, stage.values())
+    if state == GOES_ON:
+        _adopt(stage)
+    else:
+        _set_aside(stage)
+    write_json(started, stage.values())
     finished = run_stage([*stage.kind.split(), "--config", str(started)], keep_open=(held,))
     again = f"Go on with: {_command_line(config)}"
     if finished.exit_code != 0:
+        kept = f"; the one before is kept in {_aside(stage)}" if _aside(stage).exists() else ""
         if finished.stopped:
-            raise Interrupted(f"stopped in stage `{stage.name}`", where=str(config.recipe), mend=again)
-        raise DodamError(_failure(stage, finished.exit_code), where=str(config.recipe), mend=again)
+            raise Interrupted(f"stopped in stage `{stage.name}`{kept}", where=str(config.recipe), mend=again)
+        raise DodamError(_failure(stage, finished.exit_code) + kept, where=str(config.recipe), mend=again)
     record = {
         "format": FORMAT,
         "kind": stage.kind,
@@ -154,25 +174,60 @@ def _redo(stage: Stage, fingerprint: str, state: str, held: int, config: Run) ->
         "config": stage.values(),
     }
     write_json(stage.folder / "stage.json", record)
-    started.unlink()
+    _tidy(stage)
     if finished.stopped:
         raise Interrupted(f"stopped after stage `{stage.name}`", where=str(config.recipe), mend=again)
 
 
-def _clear(stage: Stage) -> None:
-    """Remove what an earlier run of this stage left; anything else in its place is the user's and stays."""
-    running = stage.folder.parent / ".running"
-    running.mkdir(exist_ok=True)
-    aside, started = running / stage.name, [*running.glob(f"{stage.name}-{'?' * 16}.json")]
-    shutil.rmtree(aside, ignore_errors=True)
+def _adopt(stage: Stage) -> None:
+    """Have a stage go on with how it is to be computed now: its own record may hold other knobs, or an older place."""
+    path = stage.folder / "config.json"
+    if path.is_file():
+        values = stage.values()
+        write_json(path, {key: values.get(key, value) for key, value in read_json(path).items()})
+
+
+def _set_aside(stage: Stage) -> None:
+    """Make room. What an earlier run finished is kept, and so is a beginning if there is nothing better to keep."""
+    aside = _aside(stage)
+    aside.parent.mkdir(exist_ok=True)
     if stage.folder.exists():
-        if not started and not (stage.folder / "stage.json").exists() and any(stage.folder.iterdir()):
-            mend = "Choose another --out, or move the folder away."
-            raise UsageError("was not made by this recipe and would be replaced", where=str(stage.folder), mend=mend)
-        stage.folder.rename(aside)
-        shutil.rmtree(aside)
-    for path in started:
+        _check_ours(stage)
+        if _record(aside) and not _record(stage.folder):
+            shutil.rmtree(stage.folder)
+        else:
+            shutil.rmtree(aside, ignore_errors=True)
+            stage.folder.rename(aside)
+    if aside.exists():
+        _say(f"{stage.folder} as it was is kept in {aside} until the new one has finished")
+    for path in _starts(stage):
         path.unlink()
+
+
+def _put_back(stage: Stage) -> None:
+    """Undo `_set_aside`: the recipe is what it was before."""
+    if stage.folder.exists():
+        _check_ours(stage)
+        shutil.rmtree(stage.folder)
+    _aside(stage).rename(stage.folder)
+
+
+def _tidy(stage: Stage) -> None:
+    """Remove what only a stage under way needs."""
+    shutil.rmtree(_aside(stage), ignore_errors=True)
+    for path in _starts(stage):
+        path.unlink()
+
+
+def _starts(stage: Stage) -> list[Path]:
+    return [*_aside(stage).parent.glob(f"{stage.name}-{'?' * 16}.json")]
+
+
+def _check_ours(stage: Stage) -> None:
+    """What no run of this stage left in its place is the user's and stays."""
+    if not _starts(stage) and not (stage.folder / "stage.json").exists() and any(stage.folder.iterdir()):
+        mend = "Choose another --out, or move the folder away."
+        raise UsageError("was not made by this recipe and would be replaced", where=str(stage.folder), mend=mend)
 
 
 def _failure(stage: Stage, exit_code: int) -> str:
@@ -219,12 +274,20 @@ def lock(descriptor: int) -> bool:
     return True
 
 
+def _check_model(out: Path) -> None:
+    """A model that was trained in the folder by hand is not replaced."""
+    model = out / "model"
+    if model.exists() and not model.is_symlink() and not (model / COPY).exists():
+        raise UsageError("holds a model this recipe did not make", where=str(out), mend="Choose another --out.")
+
+
 def _link_model(recipe: Recipe) -> Path | None:
     """`OUT/model`: a link to the model of the last stage that has one, a copy where links are not possible."""
     made = [stage for stage in recipe.stages if (stage.folder / "model").is_dir()]
     if not made:
         return None
     link, temporary = recipe.out / "model", recipe.out / ".model"
+    _check_model(recipe.out)  # hours may have passed
     _remove(temporary)
     if not link.is_symlink():
         _remove(link)
@@ -232,6 +295,7 @@ def _link_model(recipe: Recipe) -> Path | None:
         temporary.symlink_to(Path(made[-1].name) / "model", target_is_directory=True)
     except OSError:
         shutil.copytree(made[-1].folder / "model", temporary)
+        (temporary / COPY).touch()
     temporary.replace(link)
     return link
 

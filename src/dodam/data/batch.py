@@ -11,8 +11,9 @@ IGNORED = -100  # the label of a position nothing is learned from
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """`labels_BT` is the token to predict at each position, or -100 where nothing is learned. `documents_BT`
-    numbers the
+    """Rows of tokens and what is to be predicted from them.
+
+    `labels_BT` is the token to predict at each position, or -100 where nothing is learned. `documents_BT` numbers the
     document of each position where attention must stay within one; `positions_BT` counts from each document's start."""
 
     ids_BT: Tensor

@@ -3,10 +3,12 @@
 In come token files (shards.TokenFile) with weights, out go rows [count, context + 1] in an order computed from
 (seed, pass), so any row can be had again after a restart and any rank can take its share. Rows follow one another
 through a source's token stream and the last row reaches back over the one before it: nothing is cropped and
-nothing is padded.
+nothing is padded. Sources shorter than a row are put together.
 """
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
@@ -28,18 +30,45 @@ class TokenSource(Protocol):
     def weight(self) -> float: ...
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Sources too short for a row of their own, one after another."""
+
+    name: str
+    tokens: np.ndarray
+    weight: float
+
+
+def join_short(sources: Sequence[TokenSource], context: int) -> list[TokenSource]:
+    """The sources; last, and put together, those of one weight that are shorter than a row."""
+    short: dict[float, list[TokenSource]] = {}
+    for source in sources:
+        if len(source.tokens) <= context:
+            short.setdefault(source.weight, []).append(source)
+    joined = [
+        Joined(", ".join(one.name for one in group), np.concatenate([one.tokens for one in group]), weight)
+        for weight, group in short.items()
+    ]
+    return [*(source for source in sources if len(source.tokens) > context), *joined]
+
+
 class RowLoader:
     """All rows of several sources, mixed by weight: an epoch holds each source's rows `weight` times."""
 
     def __init__(self, sources: Sequence[TokenSource], context: int, seed: int) -> None:
         self.context, self.seed = context, seed
-        self.sources = [source for source in sources if len(source.tokens) > context and source.weight > 0]
+        wanted = join_short([source for source in sources if source.weight > 0], context)
+        self.sources = [source for source in wanted if len(source.tokens) > context]
+        left_out = [source for source in wanted if len(source.tokens) <= context]
+        self.num_left_out = sum(len(source.tokens) for source in left_out)
         if not self.sources:
-            longest = max((len(source.tokens) for source in sources), default=0)
+            longest = max((len(source.tokens) for source in wanted), default=0)
             raise DataError(
                 f"the corpus is smaller than one row: {longest} tokens, a row needs {context + 1}",
                 mend="Add text, or lower --context.",
             )
+        for source in left_out:
+            print(f"{source.name}: left out, {len(source.tokens)} tokens are less than a row.", file=sys.stderr)
         self.num_rows = [-(-(len(source.tokens) - 1) // context) for source in self.sources]
         self.shares = [max(1, round(s.weight * rows)) for s, rows in zip(self.sources, self.num_rows, strict=True)]
         self.borders = np.cumsum(self.shares)
@@ -55,9 +84,10 @@ class RowLoader:
 
     @property
     def wasted(self) -> float:
-        """Share of positions read twice because a source's last row reaches back (nothing is padded)."""
+        """Share of the tokens read twice, as a source's last row reaches back, or never, as they make no row."""
         needed = sum(len(source.tokens) - 1 for source in self.sources)
-        return sum(self.num_rows) * self.context / needed - 1.0
+        read_twice = sum(self.num_rows) * self.context - needed
+        return (read_twice + self.num_left_out) / (needed + self.num_left_out)
 
     def rows(self, first: int, count: int) -> np.ndarray:
         """Rows number first..first+count-1 of the endless order, int64 [count, context + 1]."""
@@ -84,9 +114,9 @@ class RowLoader:
 
 
 def token_batch(rows: np.ndarray, *, document_mask: bool = False, bos: int = -1) -> TokenBatch:
-    """Rows [B, T + 1] -> a batch that predicts each next token. With `document_mask`, attention and positions
-    start anew
-    at every `bos`."""
+    """Rows [B, T + 1] -> a batch that predicts each next token.
+
+    With `document_mask`, attention and positions start anew at every `bos`."""
     tensor = torch.from_numpy(rows)
     ids, labels = tensor[:, :-1].contiguous(), tensor[:, 1:].contiguous()
     if not document_mask:

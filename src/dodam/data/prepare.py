@@ -8,7 +8,7 @@ removed. The folder is put in place in one move; asked for again with the same f
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FILE_BYTES = 1 << 26  # of text in one Parquet file
 GROUP_BYTES = 1 << 22  # of text held in memory for each split
+LONG = 4_000  # characters from which a source's only text is cut in two
+HELD_BACK = 2_000  # characters of it that are held back at least, where that is no more than a tenth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,8 @@ def write(config: Prepare, inputs: list[Input], folder: Path) -> dict[str, Any]:
         seed=config.seed,
     )
     writers = {split: SplitWriter(folder / "documents", split) for split in ("train", "validation")}
-    for split, document in split_documents(kept(found, config, removed), config.validation):
+    cut: list[str] = []
+    for split, document in split_documents(kept(found, config, removed), config.validation, cut):
         writers[split].add(document)
     for writer in writers.values():
         writer.close()
@@ -145,7 +148,7 @@ def write(config: Prepare, inputs: list[Input], folder: Path) -> dict[str, Any]:
         where = ", ".join(dict.fromkeys(one.source.path for one in inputs))
         left_out = ", ".join(f"{count} {reason}" for reason, count in removed.items())
         raise DataError(f"there is no text here{left_out and f' ({left_out})'}", where=where)
-    return _manifest(inputs, folder, writers, removed)
+    return {**_manifest(inputs, folder, writers, removed), "cut": cut}
 
 
 def kept(found: Iterator[Document], config: Prepare, removed: Counter[str]) -> Iterator[tuple[int, Document]]:
@@ -164,11 +167,13 @@ def kept(found: Iterator[Document], config: Prepare, removed: Counter[str]) -> I
             yield digest, document
 
 
-def split_documents(found: Iterator[tuple[int, Document]], share: float) -> Iterator[tuple[str, Document]]:
+def split_documents(
+    found: Iterator[tuple[int, Document]], share: float, cut: list[str]
+) -> Iterator[tuple[str, Document]]:
     """Each document with `train` or `validation`, which its text alone decides: equal texts never part.
 
     A source of two texts or more from which none falls to validation gives the one with the lowest hash; that one is
-    held until the end."""
+    held until the end. A source with a single long text gives the end of it, and is named in `cut`."""
     lowest: dict[str, tuple[int, list[Document]]] = {}
     held_back: set[str] = set()
     others: set[str] = set()
@@ -191,7 +196,28 @@ def split_documents(found: Iterator[tuple[int, Document]], share: float) -> Iter
             yield "train", document
     for source, (_, equal) in lowest.items():
         split = "validation" if source in others and source not in held_back else "train"
-        yield from ((split, document) for document in equal)
+        place = 0 if source in others | held_back else start_of_end(equal[0].text, share)
+        if not place:
+            yield from ((split, document) for document in equal)
+            continue
+        cut.append(source)
+        for document in equal:
+            yield "train", replace(document, text=document.text[:place].rstrip())
+            yield "validation", replace(document, text=document.text[place:])
+
+
+def start_of_end(text: str, share: float) -> int:
+    """Where the end of a long text begins that is to be held back: a paragraph, else a line, else a word.
+
+    0 when the text is not long, or none of them begins near there."""
+    if len(text) < LONG:
+        return 0
+    size = max(round(len(text) * share), min(HELD_BACK, len(text) // 10))
+    for border in ("\n\n", "\n", " "):
+        place = text.rfind(border, len(text) - 2 * size, len(text) - size)
+        if place > 0:
+            return place + len(border)
+    return 0
 
 
 class SplitWriter:
@@ -311,6 +337,8 @@ def report(manifest: dict[str, Any]) -> str:
             f"| {source['name']} | {source['documents']:,} | {held_back:,} | {source['bytes'] / 1e6:.2f} "
             f"| {source['weight']:g} | `{source['path']}` |"
         )
+    for name in manifest["cut"]:
+        lines += ["", f"{name} is a single text: it was cut in two, and its end is held back."]
     lines += ["", "| Language | MB |", "| --- | ---: |"]
     languages = Counter[str]()
     for split in manifest["splits"].values():

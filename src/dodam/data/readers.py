@@ -120,6 +120,8 @@ def _object(line: str, where: str) -> Row | DataError:
         return DataError(f"is not JSON ({error.msg}, column {error.colno})", where=where)
     except RecursionError:
         return DataError("is nested too deep", where=where)
+    except ValueError as error:  # a number of thousands of digits
+        return DataError(f"is not JSON ({error})", where=where)
     if not isinstance(row, dict):
         return DataError("is not a JSON object, {…}", where=where)
     return row
@@ -136,6 +138,10 @@ def json_rows(path: str, encoding: str) -> Rows:
             return
         where = f"{path}:{error.lineno}"
         raise DataError(f"is not JSON ({error.msg}, column {error.colno})", where=where) from None
+    except RecursionError:
+        raise DataError("is nested too deep", where=path) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError(f"is not JSON ({error})", where=path) from None
     if isinstance(value, dict):
         arrays = [inner for inner in value.values() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
         value = arrays[0] if len(arrays) == 1 and not {"messages", "conversations"} & value.keys() else [value]

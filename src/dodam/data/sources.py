@@ -6,10 +6,12 @@ and counted.
 """
 
 import glob
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +24,9 @@ from dodam.errors import DataError, UsageError
 SAMPLE = "sample:"
 SAMPLES = ("text", "chat", "tests", "preferences")
 SAMPLE_SEED = 1
+
+TABLES = (".csv", ".tsv", ".parquet")
+"""Files whose rows all have the same columns, so that a column can be named by its number."""
 
 Row = dict[str, Any]
 
@@ -85,8 +90,9 @@ class Skipped:
 def rows(path: str, *, columns: dict[str, str] | None = None, skip_bad: bool = False) -> Iterator[tuple[str, Row]]:
     """The rows of a file, folder, glob or `sample:NAME`, each with FILE:LINE.
 
-    `columns` {"prompt": "q"} adds the value of column q under the name prompt. A row that cannot be read is a
-    DataError; with `skip_bad` such rows are left out and their number is told."""
+    `columns` {"prompt": "q"} adds the value of column q under the name prompt; in a table a column may also be named by
+    its number, from 1. A row that cannot be read is a DataError; with `skip_bad` such rows are left out and their
+    number is told."""
     skipped = Skipped(skip_bad)
     yield from read_rows(path, columns=columns or {}, encoding="utf-8", skipped=skipped)
     if skipped.count:
@@ -98,7 +104,7 @@ def read_rows(
 ) -> Iterator[tuple[str, Row]]:
     """`rows` with an encoding, the seed of the bundled corpus, and a count of what was skipped."""
     for file in [path] if path.startswith(SAMPLE) else files_of(path):
-        yield from _renamed(_file_rows(file, encoding, skipped, seed), columns, skipped)
+        yield from _renamed(_file_rows(file, encoding, skipped, seed), columns, skipped, suffix(file) in TABLES)
 
 
 def documents(
@@ -131,7 +137,7 @@ def _texts(
         except DataError as error:
             skipped.add(error)
         return
-    for where, row in _renamed(_file_rows(path, encoding, skipped, seed), columns, skipped):
+    for where, row in _renamed(_file_rows(path, encoding, skipped, seed), columns, skipped, suffix(path) in TABLES):
         text = row.get("text", "")
         if "text" not in row:
             mend = "Name the column that holds it: --columns text=NAME."
@@ -176,14 +182,24 @@ def _sample_rows(path: str, seed: int) -> Iterator[tuple[str, Row]]:
         yield f"{path}:{number}", row
 
 
-def _renamed(rows: Iterator[tuple[str, Row]], columns: dict[str, str], skipped: Skipped) -> Iterator[tuple[str, Row]]:
+def _renamed(
+    rows: Iterator[tuple[str, Row]], columns: dict[str, str], skipped: Skipped, numbered: bool
+) -> Iterator[tuple[str, Row]]:
     for where, row in rows:
-        missing = [name for name in columns.values() if name not in row]
+        names = {role: _column(row, name) if numbered else name for role, name in columns.items()}
+        missing = [name for name in names.values() if name not in row]
         if missing:
             mend = f"There are {_names(row)}."
             skipped.add(DataError(f"there is no column `{missing[0]}`", where=where, mend=mend))
         else:
-            yield where, {**row, **{role: row[name] for role, name in columns.items()}}
+            yield where, {**row, **{role: row[name] for role, name in names.items()}}
+
+
+def _column(row: Row, name: str) -> str:
+    """The column of that name; where there is none and the name is a number, the column in that place, from 1."""
+    if name in row or not re.fullmatch(r"[1-9][0-9]{0,5}", name):
+        return name
+    return next(islice(row, int(name) - 1, None), name)
 
 
 def _names(row: Row) -> str:
@@ -192,12 +208,12 @@ def _names(row: Row) -> str:
 
 def files_of(path: str) -> list[str]:
     """The files a path stands for: itself, what a glob matches, all of a folder that has a known ending. Sorted; what
-    begins with a dot is left out. DataError when there is none."""
+    begins with a dot is left out. DataError when there is none, or where a folder cannot be read."""
     place = Path(path).expanduser()
     if place.is_file():
         return [str(place)]
     if place.is_dir():
-        found = [file for file in place.rglob("*") if file.is_file() and not _hidden(file.relative_to(place))]
+        found = _files_below(place)
         read = [file for file in found if suffix(str(file)) in SUFFIXES]
         if len(read) < len(found):
             others = ", ".join(sorted({file.suffix or file.name for file in found} - {f.suffix for f in read})[:8])
@@ -211,8 +227,16 @@ def files_of(path: str) -> list[str]:
     return [str(file) for file in sorted(read)]
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _files_below(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        mend = "Mend its permissions, or name what can be read."
+        raise DataError(f"cannot be read ({error.strerror})", where=str(error.filename), mend=mend) from None
+
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return [file for file in found if file.is_file()]
 
 
 def inputs_of(sources: Iterable[str | Source]) -> list[Input]:

@@ -9,11 +9,12 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 import numpy as np
 
-NUMBER = re.compile(r"-?\d[\d,]*")
-MARKED_NUMBER = re.compile(r"(?:답|Answer)\s*:\s*(-?\d[\d,]*)")
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+MARKED_NUMBER = re.compile(rf"(?:답|Answer)\s*:\s*({NUMBER.pattern})")
 RESAMPLES = 1_000
 
 
@@ -29,23 +30,27 @@ def exact(given: str, answer: str) -> float:
 
 def begins(given: str, answer: str) -> float:
     """1 when a completion goes on with the answer. A Latin word or a number must end there ("blue." but not
-    "bluebell");
-    after Hangul a particle or an ending may follow ("부산입니다")."""
+    "bluebell", "12, 13" but not "12,345"); after Hangul a particle or an ending may follow ("부산입니다")."""
     given, answer = normal(given), normal(answer)
     if not given.startswith(answer):
         return 0.0
     rest, last = given[len(answer) :], answer[-1]
+    if last.isdigit():
+        return float(not re.match(r"[.,]?\d", rest))
     if not rest or not rest[0].isalnum():
         return 1.0
-    if last.isdigit():
-        return float(not rest[0].isdigit())
     return float("가" <= last <= "힣" and "가" <= rest[0] <= "힣")
 
 
 def number(given: str, answer: str) -> float:
     """1 when the number after the last "답:" or "Answer:", or without such a mark the last number, is the right one."""
     found = MARKED_NUMBER.findall(given) or NUMBER.findall(given)
-    return float(bool(found) and int(found[-1].replace(",", "")) == int(answer.replace(",", "")))
+    return float(bool(found) and decimal(found[-1]) == decimal(normal(answer)))
+
+
+def decimal(text: str) -> Decimal:
+    """The value of a number as `NUMBER` finds it, its thousands perhaps set apart by commas."""
+    return Decimal(text.replace(",", ""))
 
 
 def chrf(given: str, answer: str) -> float:

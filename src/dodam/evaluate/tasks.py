@@ -25,6 +25,9 @@ SAMPLE_TASKS = (
     "facts", "unasked", "translation", "sentiment", "table", "summary",
     "words-direct", "words-steps", "words-direct-new-phrasing", "words-steps-new-phrasing",
 )  # fmt: skip
+MEASURED = (
+    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+)  # fmt: skip
 SHOWN = 5  # right and wrong answers of each task in samples.md
 
 
@@ -48,6 +51,8 @@ class Evaluate:
     """The folder to write."""
     columns: dict[str, str] = field(default_factory=dict)
     """Which column of the data holds the text: text=body."""
+    encoding: str = "utf-8"
+    """The encoding of text files, such as cp949."""
     limit: Annotated[int, Ge(0)] = 0
     """Only the first so many items of each task, and texts of each source; 0 takes all."""
     batch: Annotated[int, Gt(0)] = 96
@@ -79,7 +84,7 @@ def run(config: Evaluate) -> dict[str, Any]:
     rows, samples = [], {}
     for label, path in models.items():
         loaded = load_model(path, device=machine.device)
-        mark = files.xxh3(loaded.path / "model.safetensors")
+        mark = model_mark(loaded.path)
         jobs: list[tuple[str, list[Any]]] = [*tasks.items(), *([(BITS, texts)] if texts else [])]
         for name, content in jobs:
             key = files_key(mark, name, content, config)
@@ -121,36 +126,77 @@ def read_items(config: Evaluate) -> dict[str, list[dict[str, Any]]]:
     if bundled:
         for where, item in item_rows("sample:tests"):
             if item["task"] in bundled:
-                found.setdefault(item["task"], []).append(checked(item, where))
+                add(found, checked(item, where), where)
         found = {task: found[task] for task in bundled}
     for name in wanted:
         if name not in SAMPLE_TASKS and name != BITS:
             if not Path(name).is_file():
                 mend = f"Tasks are {', '.join(SAMPLE_TASKS)}, {BITS}, sample, or a JSONL file of items."
                 raise UsageError(f"there is no task {name!r}", where="--task", mend=mend)
-            for where, item in item_rows(name):
-                found.setdefault(item.get("task") or Path(name).stem, []).append(checked(item, where))
+            for where, item in item_rows(name, config.encoding):
+                add(found, checked(item, where), where)
     return {task: items[: config.limit] if config.limit else items for task, items in found.items()}
 
 
-def item_rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    from dodam.data.sources import rows
+def item_rows(path: str, encoding: str = "utf-8") -> Iterator[tuple[str, dict[str, Any]]]:
+    from dodam.data.sources import Skipped, read_rows
 
-    yield from rows(path)
+    yield from read_rows(path, columns={}, encoding=encoding, skipped=Skipped(False))
+
+
+def add(found: dict[str, list[dict[str, Any]]], item: dict[str, Any], where: str) -> None:
+    """Put an item to the others of its task. DataError when they have another metric."""
+    items = found.setdefault(item["task"], [])
+    if items and items[0]["metric"] != item["metric"]:
+        what = f"the task {item['task']!r} has items of two metrics, {items[0]['metric']} and {item['metric']}"
+        raise DataError(what, where=where, mend="Give one of them another `task`.")
+    items.append(item)
 
 
 def checked(item: dict[str, Any], where: str) -> dict[str, Any]:
-    """The item with its defaults. DataError when something is missing."""
+    """The item with its defaults and its answer as text. DataError when something is missing or cannot be used."""
     from dodam.evaluate.score import METRICS
 
-    item = {"task": Path(where.rsplit(":", 1)[0]).stem, "metric": "exact", **item}
+    given = {key: value for key, value in item.items() if value is not None and value != ""}
+    item = {"task": Path(where.rsplit(":", 1)[0]).stem, "metric": "exact", **given}
     if "answer" not in item or not (("messages" in item) ^ ("prompt" in item)):
         raise DataError("an item needs `answer` and one of `messages` and `prompt`", where=where)
-    if item["metric"] not in METRICS:
+    if str(item["metric"]) not in METRICS:
         raise DataError(
             f"there is no metric {item['metric']!r}", where=where, mend=f"Metrics are {', '.join(METRICS)}."
         )
-    return item
+    if not isinstance(item["task"], str) or item["task"].partition(":")[0] == BITS:
+        raise DataError(f"a task of items cannot be called {item['task']!r}", where=where, mend="Name it with `task`.")
+    if not isinstance(item.get("prompt", ""), str):
+        raise DataError(f"`prompt` is no text but {type(item['prompt']).__name__}", where=where)
+    if "messages" in item:
+        item["messages"] = checked_messages(item["messages"], where)
+    return {**item, "answer": checked_answer(item["answer"], item["metric"], where)}
+
+
+def checked_messages(messages: Any, where: str) -> list[dict[str, str]]:
+    """What the model is told, to the end of the user's last turn."""
+    from dodam.data.conversation import message_of
+
+    if not isinstance(messages, list):
+        raise DataError(f"`messages` is no list but {type(messages).__name__}", where=where)
+    found = [message_of(turn, where) for turn in messages]
+    if not found or found[-1]["role"] != "user" or not all(message["content"] for message in found):
+        raise DataError("`messages` must end with the user's turn, and none may be empty", where=where)
+    return found
+
+
+def checked_answer(answer: Any, metric: str, where: str) -> str:
+    """The right answer as text; for the metric `number` one that is a number."""
+    from dodam.data.conversation import text_of
+    from dodam.evaluate.score import NUMBER, normal
+
+    answer = text_of(answer, where)
+    if not normal(answer):
+        raise DataError("the answer is empty", where=where)
+    if metric == "number" and not NUMBER.fullmatch(normal(answer)):
+        raise DataError(f"the metric `number` needs a number as the answer, not {answer!r}", where=where)
+    return answer
 
 
 def read_texts(config: Evaluate) -> list[tuple[str, str]]:
@@ -158,15 +204,17 @@ def read_texts(config: Evaluate) -> list[tuple[str, str]]:
     from dodam.data.documents import read_documents
     from dodam.data.sources import Skipped, documents, inputs_of
 
+    plain = [path for path in config.data if path != "sample:tests"]
     if config.task and BITS not in config.task:
+        if plain:
+            raise UsageError(f"--data is read for {BITS} only", mend=f"Add --task {BITS}.")
         return []
     found: list[tuple[str, str]] = []
-    plain = [path for path in config.data if path != "sample:tests"]
     for path in [path for path in plain if (Path(path) / "manifest.json").is_file()]:
         found += [(row["source"], row["text"]) for row in read_documents(path, "validation")]
     loose = [path for path in plain if not (Path(path) / "manifest.json").is_file()]
     if loose:
-        read = documents(inputs_of(loose), columns=config.columns, encoding="utf-8", skipped=Skipped(False))
+        read = documents(inputs_of(loose), columns=config.columns, encoding=config.encoding, skipped=Skipped(False))
         found += [(document.source, document.text) for document in read]
     if BITS in config.task and not found:
         raise UsageError(f"{BITS} needs text", where="--data", mend="Name text or a data folder.")
@@ -184,8 +232,17 @@ def read_texts(config: Evaluate) -> list[tuple[str, str]]:
     return found
 
 
+def model_mark(folder: Path) -> str:
+    """Changes when what is measured does: the files of the model folder, or dodam itself."""
+    from dodam import __version__, files
+    from dodam.config import fingerprint
+
+    found = {name: files.xxh3(folder / name) for name in MEASURED if (folder / name).is_file()}
+    return fingerprint({"dodam": __version__, **found})
+
+
 def files_key(mark: str, name: str, content: Any, config: Evaluate) -> str:
-    """What a kept measurement depends on: weights, task, items, seed."""
+    """What a kept measurement depends on: model and dodam, task, items, seed."""
     import xxhash
 
     digest = xxhash.xxh3_64(repr(content).encode("utf-8", "surrogatepass")).hexdigest()
@@ -228,7 +285,7 @@ def measure_items(loaded: "LoadedModel", name: str, items: list[dict[str, Any]],
 
 
 def measure_texts(loaded: "LoadedModel", name: str, texts: list[tuple[str, str]], config: Evaluate) -> dict[str, Any]:
-    """Bits per byte of each source and, where there are several, of all together."""
+    """Bits per byte of all texts together and, where there are several sources, of each."""
     import numpy as np
 
     from dodam.evaluate import score
@@ -238,13 +295,14 @@ def measure_texts(loaded: "LoadedModel", name: str, texts: list[tuple[str, str]]
     all_bits = np.array(bits(loaded, [text for _, text in texts]))
     all_bytes = np.array([len(text.encode()) for _, text in texts], dtype=float)
     seconds = round(time.perf_counter() - start, 2)
-    names = [source for source, _ in texts]
-    sources = sorted(set(names))
+    sources = np.array([source for source, _ in texts])
+    parts = {name: np.ones(len(texts), dtype=bool)}
+    if len(set(sources)) > 1:
+        parts |= {f"{name}:{source}": sources == source for source in sorted(set(sources))}
     rows = []
-    for source in [*sources, "all"] if len(sources) > 1 else sources:
-        picked = np.array([source in (one, "all") for one in names])
+    for task, picked in parts.items():
         low, high = score.bootstrap(all_bits[picked], all_bytes[picked], config.seed)
         value = float(all_bits[picked].sum() / all_bytes[picked].sum())
-        row = {"task": f"{name}:{source}", "metric": name, "value": value, "low": low, "high": high}
+        row = {"task": task, "metric": name, "value": value, "low": low, "high": high}
         rows.append({**row, "n": int(picked.sum()), "seconds": seconds})
     return {"rows": rows, "samples": []}

@@ -120,10 +120,14 @@ def fit(
 def answer(line: str, conversation: Conversation) -> None:
     """Write the answer as it comes; Ctrl-C ends it."""
     reply = conversation.reply(line)
+    said = ""
     try:
         for piece in reply:
             print(piece, end="", flush=True)
+            said += piece
         print(flush=True)
+        if not said:
+            note("(an empty answer)")
     except KeyboardInterrupt:
         reply.close()
         print(flush=True)
@@ -139,7 +143,9 @@ def obey(line: str, conversation: Conversation) -> None:
         case "/reset":
             conversation.reset()
             note("(a new conversation)")
-        case "/save" if argument.strip():
+        case "/save" if not argument.strip():
+            note("/save needs the name of a file: /save FILE")
+        case "/save":
             save(Path(argument.strip()).expanduser(), conversation.messages)
         case "/help":
             note(HELP)
@@ -148,7 +154,9 @@ def obey(line: str, conversation: Conversation) -> None:
 
 
 def save(path: Path, messages: list[dict[str, str]]) -> None:
-    """Add the conversation as one line; what the file held stays."""
+    """Add the conversation as one line; what the file held stays. Before the first answer nothing is written."""
+    if not any(message["role"] == "assistant" for message in messages):
+        return note("(nothing to save yet)")
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")

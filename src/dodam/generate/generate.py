@@ -34,7 +34,7 @@ class Sampling:
     """Choose among the fewest tokens that hold this much probability; 1 is off."""
     min_p: Annotated[float, Ge(0), Le(1)] = 0.0
     """Leave out tokens less likely than this share of the likeliest; 0 is off."""
-    repetition_penalty: Annotated[float, Gt(0)] = 1.0
+    repetition_penalty: Annotated[float, Ge(0.01), Le(10)] = 1.0
     """Above 1 makes tokens that were already used less likely; 1 is off."""
     stop: tuple[str, ...] = ()
     """A text that ends the answer and is left out of it; may be given several times."""

@@ -16,6 +16,8 @@ from dodam.generate.sequence import SamplingParams
 # top-p looks at this many likeliest tokens first; rows that need more get GROWTH times as many, up to all.
 CANDIDATES = 32
 GROWTH = 8
+# Below it the likeliest token is taken: it would be drawn anyway, and float32 cannot divide by a much smaller number.
+LOWEST_TEMPERATURE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Controls:
         """One row per request. top-k and top-p come together, as both need the tokens in order."""
         top_k = [min(p.top_k, vocabulary) or vocabulary for p in params]
         ranked = any(k < vocabulary for k in top_k) or any(p.top_p < 1 for p in params)
-        greedy = [p.temperature == 0 for p in params]
+        greedy = [p.temperature < LOWEST_TEMPERATURE for p in params]
 
         def column(values: List[float], wanted: bool) -> Tensor | None:
             return torch.tensor(values, device=device)[:, None] if wanted else None
@@ -47,7 +49,9 @@ class Controls:
             greedy_B=torch.tensor(greedy, device=device),
             all_greedy=all(greedy),
             any_greedy=any(greedy),
-            temperature_B1=torch.tensor([p.temperature or 1.0 for p in params], device=device)[:, None],
+            temperature_B1=torch.tensor(
+                [1.0 if g else p.temperature for g, p in zip(greedy, params, strict=True)], device=device
+            )[:, None],
             top_k_B1=column(top_k, ranked),
             top_p_B1=column([p.top_p for p in params], ranked),
             min_p_B1=column([p.min_p for p in params], any(p.min_p > 0 for p in params)),

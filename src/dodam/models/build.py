@@ -47,9 +47,9 @@ def decoder_config(
 
 
 def initialize(model: Decoder, seed: int) -> None:
-    """Fresh weights: matrices uniform with the variance of 1 / fan-in, output projections zero, so that every
-    block starts
-    as the identity (Zhang et al. 2019, Fixup); embeddings normal, the head small."""
+    """Fresh weights: matrices uniform with a variance of 1 / fan-in, embeddings normal, the head small.
+
+    Output projections are zero, so that every block starts as the identity (Zhang et al. 2019, Fixup)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, module in model.named_modules():

@@ -39,8 +39,11 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
-        if self.head_dim % 2:
-            raise ValueError(f"the width of a head ({self.head_dim}) must be even")
+        if self.head_dim < 2 or self.head_dim % 2:
+            raise ValueError(
+                f"the width of a head ({self.head_dim}; {self.heads} heads in a width of {self.width}) "
+                "must be even and at least 2"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

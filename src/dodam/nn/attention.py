@@ -32,9 +32,9 @@ def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask) -> Tensor
 
 
 def attend_explicitly(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask) -> Tensor:
-    """The same, written out. The heads of a group are stacked, so keys and values are never repeated. Under a
-    causal mask
-    queries go in blocks, and each block skips the keys after its end."""
+    """The same, written out. The heads of a group are stacked, so keys and values are never repeated.
+
+    Queries go in blocks; under a causal mask each block skips the keys after its end."""
     B, H, T, E = q_BHTE.shape
     K, S = k_BKSE.shape[1:3]
     G = H // K

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 
 def project(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
-    """Each layer applied to x [.., D]. While training, plain layers are done as one product: their weights are
-    small beside
-    the activations, and one wide product with one input gradient is faster than several narrow ones."""
+    """Each layer applied to x [.., D]. While training, plain layers are done as one product.
+
+    Their weights are small beside the activations, and one wide product with one input gradient is faster than several
+    narrow ones."""
     weights = [layer.weight for layer in layers if isinstance(layer, nn.Linear) and plain(layer)]
     if torch.is_grad_enabled() and len(weights) == len(layers):
         return F.linear(x, torch.cat(weights)).split([weight.shape[0] for weight in weights], dim=-1)

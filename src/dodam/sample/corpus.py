@@ -18,8 +18,8 @@ MIX: dict[str, tuple[ModuleType, int, int]] = {
     "words": (words, 20_000, 20_000),
     "runs": (runs, 1_000, 0),
     "pairs": (pairs, 7_000, 7_000),
-    "stories": (stories, 2_500, 3_000),
-    "smalltalk": (smalltalk, 3_000, 4_000),
+    "stories": (stories, 2_500, 4_500),
+    "smalltalk": (smalltalk, 3_000, 5_000),
     "reviews": (reviews, 5_000, 6_000),
     "tables": (tables, 7_000, 8_000),
 }

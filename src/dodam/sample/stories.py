@@ -84,7 +84,7 @@ def text(rng: random.Random, count: int) -> Iterator[str]:
 
 def chat(rng: random.Random, count: int) -> Iterator[dict]:
     """Conversations that ask for a summary, the plot of a film, or a story."""
-    for kind in rng.choices(("summary", "plot", "story"), (80, 10, 10), k=count):
+    for kind in rng.choices(("summary", "plot", "story"), (70, 20, 10), k=count):
         language = rng.choice(LANGUAGES)
         if kind == "summary":
             made = report(rng, language)

@@ -59,7 +59,7 @@ class Serve:
 
 def run(config: Serve) -> dict:
     """Serve until SIGINT or SIGTERM; return `{"models", "url"}`."""
-    keys = (*config.api_key, *filter(None, [os.environ.get("DODAM_API_KEY")]))
+    keys = all_keys(config.api_key, os.environ.get("DODAM_API_KEY", ""))
     if not keys and not is_loopback(config.host):
         mend = "Choose a key with --api-key or DODAM_API_KEY, or leave --host out."
         raise UsageError("others could use the models without a key", where=f"--host {config.host}", mend=mend)
@@ -73,6 +73,13 @@ def run(config: Serve) -> dict:
         print(f"Chat page {url}/   API {url}/v1   Ctrl-C stops", file=sys.stderr, flush=True)
         serve(make_app(service, config.host), service, listening)
     return {"models": list(service.models), "url": url}
+
+
+def all_keys(flags: tuple[str, ...], variable: str) -> tuple[str, ...]:
+    """The keys of the flag and of the environment. UsageError for a blank flag: it would leave the server open."""
+    if not all(key.strip() for key in flags):
+        raise UsageError("a key must not be empty", where="--api-key", mend="Is the shell variable set?")
+    return tuple(key.strip() for key in (*flags, variable) if key.strip())
 
 
 def is_loopback(host: str) -> bool:
@@ -139,9 +146,9 @@ def named(argument: str) -> tuple[str, Path]:
 def make_app(service: "Service", host: str) -> "FastAPI":
     """The application: routes, error bodies, limits, the page."""
     from fastapi import FastAPI
-    from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
     from dodam import __version__
+    from dodam.serve.auth import KnownHosts
     from dodam.serve.errors import add_error_bodies
     from dodam.serve.limits import BodyLimit
     from dodam.serve.metrics import CountRequests
@@ -163,7 +170,7 @@ def make_app(service: "Service", host: str) -> "FastAPI":
     add_error_bodies(app)
     if is_loopback(host):
         # A web page elsewhere could point its own name at this machine; such requests carry that name.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "::1", "[::1]", host])
+        app.add_middleware(KnownHosts, hosts=["localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host])
     app.add_middleware(BodyLimit, max_body=service.limits.max_body)
     app.add_middleware(CountRequests, metrics=service.metrics)
     return app

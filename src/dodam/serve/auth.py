@@ -1,13 +1,20 @@
-"""Who may ask: API keys, kept as hashes only and compared in constant time.
+"""Who may ask: API keys, kept as hashes only and compared in constant time, and the names this machine answers to.
 
 An `Authorization: Bearer KEY` header comes in; out goes the name under which the client's requests are counted.
 """
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dodam.serve.errors import respond
 from dodam.serve.protocol import APIError
+
+HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")  # a name or address, and perhaps a port
 
 
 class Keys:
@@ -32,6 +39,21 @@ class Keys:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         return f"key {given.hex()[:16]}"
+
+
+class KnownHosts:
+    """Middleware that refuses requests whose Host header, its port aside, is none of `hosts`."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+        self.app, self.hosts = app, {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            found = HOST.fullmatch(Headers(scope=scope).get("host", ""))
+            if found is None or found[1].lower() not in self.hosts:
+                message = f"Invalid host header: this server answers to {', '.join(sorted(self.hosts))}."
+                return await respond(APIError(400, message, code="invalid_host"))(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
 def digest(key: str) -> bytes:

@@ -74,8 +74,13 @@ def make_router(service: Service) -> APIRouter:
     """The API as routes of FastAPI."""
 
     def admit(request: Request) -> None:
-        client = service.keys.check(request.headers.get("authorization"))
-        service.rate.check(client or (request.client.host if request.client else "unknown"))
+        address = request.client.host if request.client else "unknown"
+        try:
+            client = service.keys.check(request.headers.get("authorization"))
+        except APIError:
+            service.rate.check(f"wrong key {address}")
+            raise
+        service.rate.check(client or address)
 
     router = APIRouter()
     guarded = APIRouter(dependencies=[Depends(HTTPBearer(auto_error=False)), Depends(admit)])

@@ -6,21 +6,22 @@ this machine give in that time; `--depth --steps` fix them.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Gt
 
-from dodam.errors import UsageError
+from dodam.errors import DataError, UsageError
 from dodam.stages import training
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
     from dodam.data.batch import TokenBatch
     from dodam.data.loader import RowLoader
+    from dodam.data.shards import Shards
     from dodam.machine import Machine
-    from dodam.models.decoder import DecoderConfig
+    from dodam.models.decoder import Decoder, DecoderConfig
     from dodam.tokenizer.tokenizer import Tokenizer
 
 DEFAULT_CONTEXT = 512
@@ -62,6 +63,7 @@ def run(config: Pretrain) -> dict[str, Any]:
     from dodam.data.shards import ensure_shards
     from dodam.models.build import build_decoder
     from dodam.stages.validation import bits_per_byte, continuations
+    from dodam.train import budget
     from dodam.train.objective import TokenCrossEntropy
     from dodam.train.optim import OptimConfig
 
@@ -71,13 +73,18 @@ def run(config: Pretrain) -> dict[str, Any]:
     shards = ensure_shards(config.data, tokenizer)
     context = choices["context"] if choices else config.context or DEFAULT_CONTEXT
     rows = RowLoader(shards.split("train"), context, config.seed)
+    held_back = held_back_rows(config, shards, context)
     if not choices:
+        told = f"{rows.rows_per_epoch:,} rows of {context} tokens, {rows.wasted:.2%} of the tokens read twice or never"
+        print(f"pretrain: {told}.", file=sys.stderr)
         choices = choose(config, machine, tokenizer, rows)
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     model = build_decoder(sizes(config, tokenizer.size, context, choices["depth"]), config.seed).to(machine.device)
     if choices["compiled"]:
         training.compile_blocks(model)
-    held_back = RowLoader(shards.split("validation"), context, config.seed)
+    loop = training.loop_bounds(config, choices)
+    if config.budget is not None:
+        loop = replace(loop, steps=budget.most_steps(rows.tokens_per_epoch, batch * context))
 
     def batches(step: int) -> "list[TokenBatch]":
         taken = rows.rows(step * batch, batch)
@@ -86,25 +93,60 @@ def run(config: Pretrain) -> dict[str, Any]:
             for first in range(0, batch, microbatch)
         ]
 
+    def validate(model: "Decoder") -> float:
+        assert held_back is not None
+        return bits_per_byte(model, tokenizer, held_back, machine.torch_dtype, document_mask=config.document_mask)
+
     setup = Setup(
         model=model,
         tokenizer=tokenizer,
         batches=batches,
         objective=TokenCrossEntropy(machine.torch_dtype, compiled=choices["compiled"]),
         optim=OptimConfig(**choices["optim"]),
-        loop=training.loop_bounds(config, choices),
-        validate=lambda model: bits_per_byte(model, tokenizer, held_back, machine.torch_dtype),
+        loop=loop,
+        validate=validate if held_back else None,
         unit="bits per byte",
-        sample=lambda: continuations(model, tokenizer, held_back),
+        sample=lambda: continuations(model, tokenizer, held_back or rows),
         chat_template=None,
         card={
             "data": str(config.data),
             "tokenizer": tokenizer.fingerprint,
             "tokens in the data": rows.tokens_per_epoch,
-            "positions read twice": round(rows.wasted, 6),
+            "tokens read twice or never": round(rows.wasted, 6),
         },
     )
-    return training.train_run(config, "pretrain", setup, choices)
+    result = training.train_run(config, "pretrain", setup, choices)
+    if config.budget is not None:
+        tell_end(config, choices, result, most_steps=loop.steps)
+    return result
+
+
+def held_back_rows(config: Pretrain, shards: "Shards", context: int) -> "RowLoader | None":
+    """Rows of the text held back; None, which is said, when it is shorter than a row and nothing can be measured."""
+    from dodam.data.loader import RowLoader
+
+    try:
+        return RowLoader(shards.split("validation"), context, config.seed)
+    except DataError:
+        print(
+            f"pretrain: less than a row of {context} tokens is held back, so nothing is measured on it. "
+            "More text, a larger share for `prepare --validation` or a shorter --context mend that.",
+            file=sys.stderr,
+        )
+        return None
+
+
+def tell_end(config: Pretrain, choices: dict[str, Any], result: dict[str, Any], *, most_steps: int | None) -> None:
+    """What a run under a budget came to: its steps, and the time left over when the data was read often enough."""
+    from dodam.train.budget import MOST_EPOCHS
+    from dodam.train.metrics import duration
+
+    if result["steps"] == most_steps:
+        left = duration(max(0.0, choices["seconds"] - result["seconds"]))
+        passes = f"the data was read {MOST_EPOCHS:g} times, and more would teach little"
+        print(f"pretrain: {passes}: {left} of {config.budget} are saved.", file=sys.stderr)
+    steps = f"--depth {choices['depth']} --batch {choices['batch']} --steps {result['steps']}"
+    print(f"pretrain: to repeat it: {steps}", file=sys.stderr)
 
 
 def find_tokenizer(config: Pretrain) -> "Tokenizer":
@@ -158,15 +200,15 @@ def choose(config: Pretrain, machine: "Machine", tokenizer: "Tokenizer", rows: "
             print(f"pretrain: neither --steps nor --budget, so one pass over the data: {steps} steps.", file=sys.stderr)
     else:
         dial = budget.choose(
-            training.seconds_left(config), rows.tokens_per_epoch, tokenizer.size, context,
+            training.seconds_left(config), rows.tokens_per_epoch,
+            lambda depth: sizes(config, tokenizer.size, context, depth),
             lambda depth, batch: time_step(config, machine, tokenizer.size, context, depth, batch),
             depth=config.depth, batch=config.batch,
         )  # fmt: skip
         depth, batch, steps, seconds = dial.depth, dial.batch, dial.steps, training.seconds_left(config)
         print(
             f"pretrain: in {config.budget} here: depth {depth}, {batch} rows a step, about {steps} steps "
-            f"({dial.tokens / 1e6:.1f}M tokens, {dial.tokens / rows.tokens_per_epoch:.1f} passes over the data).\n"
-            f"pretrain: to repeat it: --depth {depth} --batch {batch} --steps {steps}",
+            f"({dial.tokens / 1e6:.1f}M tokens, {dial.tokens / rows.tokens_per_epoch:.1f} passes over the data).",
             file=sys.stderr,
         )
     flops = flops_per_token(sizes(config, tokenizer.size, context, depth), context) * steps * batch * context

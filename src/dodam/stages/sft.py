@@ -51,6 +51,8 @@ class Sft(Training):
     """A data folder whose text is read along, so that what was learned from it is not forgotten."""
     replay_share: Annotated[float, Gt(0), Lt(1)] = 0.35
     """Share of the rows of a step that are such text."""
+    encoding: str = "utf-8"
+    """The encoding of text files, such as cp949."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 
@@ -150,10 +152,8 @@ def read(config: Sft, tokenizer: "Tokenizer", context: int) -> "tuple[list[Encod
 
     from dodam.data.conversation import encode, encode_many, read_conversations
 
-    conversations = [
-        named(conversation, config.name)
-        for conversation in read_conversations(config.data, columns=config.columns, skip_bad=config.skip_bad)
-    ]
+    rows = read_conversations(config.data, columns=config.columns, skip_bad=config.skip_bad, encoding=config.encoding)
+    conversations = [named(conversation, config.name) for conversation in rows]
     if config.max_conversations:
         conversations = conversations[: config.max_conversations]
     learned, held_back, questions, too_long = [], [], [], 0

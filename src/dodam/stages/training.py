@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 FINISHING_SECONDS = 4.0  # the last validation, the model folder, the picture
+LEARNED = ("checkpoint", "model", "metrics.jsonl")  # of a run folder; one without them failed before its first step
 COMPILE_REPAYS = 1e13  # FLOPs of training: about a minute on two cores
 
 
@@ -90,13 +91,13 @@ class Setup:
 def open_run(config: Training, stage: str) -> dict[str, Any] | None:
     """Begin or continue a run folder. Returns the result of a run that is already finished, else None.
 
-    UsageError when the folder holds a run with other settings."""
+    UsageError when the folder holds what a run with other settings has learned."""
     resolved = {"format": 1, "stage": stage, **configs.to_json(config)}
     saved_file = config.out / "config.json"
     if saved_file.is_file():
         saved = files.read_json(saved_file)
         differing = sorted(key for key in resolved.keys() | saved.keys() if resolved.get(key) != saved.get(key))
-        if differing:
+        if differing and any((config.out / name).exists() for name in LEARNED):
             raise UsageError(
                 f"this run folder was begun with other settings ({', '.join(differing)})",
                 where=str(config.out),

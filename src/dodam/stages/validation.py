@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from dodam.data.loader import RowLoader
+from dodam.data.loader import RowLoader, token_batch
 from dodam.generate.engine import generate
 from dodam.generate.sampling import SamplingParams
 from dodam.models.decoder import Decoder
 from dodam.nn.block import Block
+from dodam.train.objective import TokenCrossEntropy, mask_of
 
 if TYPE_CHECKING:
     from dodam.data.packing import PackedLoader
@@ -35,27 +36,30 @@ def eager(model: Decoder) -> Iterator[None]:
         model.run_block = compiled
 
 
-def bits_per_byte(model: Decoder, tokenizer: "Tokenizer", rows: RowLoader, dtype: torch.dtype) -> float:
-    """-log2 p of the first rows' tokens over the bytes these tokens stand for. Tokens that stand for no text
-    count their
-    bits but no bytes. The same rows at every call."""
+def bits_per_byte(
+    model: Decoder, tokenizer: "Tokenizer", rows: RowLoader, dtype: torch.dtype, *, document_mask: bool = False
+) -> float:
+    """-log2 p of the first rows' tokens over the bytes these tokens stand for. The same rows at every call.
+
+    Tokens that stand for no text count their bits but no bytes. `document_mask` as the model is trained with."""
     lengths = torch.from_numpy(tokenizer.byte_lengths())
     count = min(rows.rows_per_epoch, max(1, TOKENS // rows.context))
     nats, num_bytes = 0.0, 0
     device = model.embedding.weight.device.type
     with eager(model), torch.autocast(device, dtype, enabled=dtype != torch.float32):
         for first in range(0, count, ROWS_AT_ONCE):
-            ids = torch.from_numpy(rows.rows(first, min(ROWS_AT_ONCE, count - first)))
-            logits = model.head(model(ids[:, :-1].to(device))).float()
-            nats += float(F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten().to(device), reduction="sum"))
-            num_bytes += int(lengths[ids[:, 1:]].sum())
+            taken = rows.rows(first, min(ROWS_AT_ONCE, count - first))
+            batch = token_batch(taken, document_mask=document_mask, bos=tokenizer.bos)
+            num_bytes += int(lengths[batch.labels_BT].sum())
+            batch = batch.to(device)
+            hidden = model(batch.ids_BT, positions_BT=batch.positions_BT, mask=mask_of(batch))
+            logits = model.head(hidden).float()
+            nats += float(F.cross_entropy(logits.flatten(0, 1), batch.labels_BT.flatten(), reduction="sum"))
     return nats / max(1, num_bytes) / 0.6931471805599453
 
 
 def answer_loss(model: Decoder, rows: "PackedLoader", dtype: torch.dtype) -> float:
     """Mean cross-entropy (nats) of the trained tokens of held-back conversations. The same rows at every call."""
-    from dodam.train.objective import TokenCrossEntropy
-
     objective = TokenCrossEntropy(dtype)
     count = min(rows.rows_per_epoch, max(1, TOKENS // rows.context))
     total, weight = 0.0, 0.0

@@ -34,6 +34,8 @@ class TokenizerTrain:
     """A data folder, or text files, folders and globs."""
     out: Path
     """The tokenizer folder to write."""
+    encoding: str = "utf-8"
+    """The encoding of text files, such as cp949."""
     vocabulary: Annotated[int, Gt(0)] | None = None
     """Number of ids, a multiple of 64. Default: by size of the text, 4096 below 20 MB, 8192 below 100 MB, 16384 below
     1 GB, else 32768."""
@@ -101,7 +103,7 @@ def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
     inputs = inputs_of(config.data)
 
     def texts_of_files() -> Iterator[str]:
-        found = documents(inputs, columns={}, encoding="utf-8", skipped=Skipped(False))
+        found = documents(inputs, columns={}, encoding=config.encoding, skipped=Skipped(False))
         return (document.text for document in found)
 
     num_bytes = sum(len(text.encode(errors="replace")) for text in texts_of_files())

@@ -1,14 +1,17 @@
 """The time dial: from seconds, data and this machine to the sizes of a run.
 
-In come the time, the tokens at hand and a function that times a candidate; out come depth, batch and the steps
-expected. The rule and the runs it rests on are in docs/training.md.
+In come the time, the tokens at hand, the sizes of each depth and a function that times a candidate; out come depth,
+batch and the steps expected. The constants of the rule are first guesses: no runs of ours have tested them yet.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dodam.models.build import decoder_config, flops_per_token, num_parameters
+from dodam.errors import UsageError
+from dodam.models.build import flops_per_token, num_parameters
+from dodam.models.decoder import DecoderConfig
 
 TOKENS_PER_PARAMETER = 6.0  # read by a model, its embedding table not counted
 MOST_EPOCHS = 4.0  # repeats beyond this teach little (Muennighoff et al. 2023)
@@ -34,43 +37,51 @@ def rows_per_step(parameters: int, context: int) -> int:
 def choose(
     seconds: float,
     corpus_tokens: int,
-    vocabulary: int,
-    context: int,
+    shape: Callable[[int], DecoderConfig],
     time_step: Callable[[int, int], float],
     *,
     depth: int | None = None,
     batch: int | None = None,
 ) -> Choice:
-    """The deepest model that still reads enough tokens in `seconds`; `depth` and `batch` are taken as given where
-    given.
+    """The deepest model that still reads enough tokens in `seconds`; `depth` and `batch` stay as they are given.
 
-    `time_step(depth, batch)` measures a step of a candidate; the choice is made again with what it says."""
-    given_depth, given_batch = depth, batch
-    depth = given_depth or deepest(seconds, corpus_tokens, vocabulary, context, FIRST_GUESS)
+    `shape(depth)` are a candidate's sizes (UsageError where they do not fit together), `time_step(depth, batch)`
+    measures a step of it. The choice is made again with what that says, three times at most; the last one measured
+    holds."""
+    wanted = depth or deepest(seconds, corpus_tokens, shape, FIRST_GUESS)
     for _ in range(3):
-        config = decoder_config(vocabulary=vocabulary, context=context, depth=depth)
-        batch = given_batch or rows_per_step(num_parameters(config), context)
-        step_seconds = time_step(depth, batch)
-        rate = flops_per_token(config, context) * batch * context / step_seconds
-        again = given_depth or deepest(seconds, corpus_tokens, vocabulary, context, rate)
-        if again == depth:
+        measured = wanted
+        config = shape(measured)
+        rows = batch or rows_per_step(num_parameters(config), config.context)
+        step_seconds = time_step(measured, rows)
+        rate = flops_per_token(config, config.context) * rows * config.context / step_seconds
+        wanted = depth or deepest(seconds, corpus_tokens, shape, rate)
+        if wanted == measured:
             break
-        depth = again
-    assert batch is not None
-    steps = max(1, int(seconds / step_seconds))
-    return Choice(depth=depth, batch=batch, steps=steps, tokens=steps * batch * context)
+    per_step = rows * config.context
+    steps = min(max(1, int(seconds / step_seconds)), most_steps(corpus_tokens, per_step))
+    return Choice(depth=measured, batch=rows, steps=steps, tokens=steps * per_step)
 
 
-def deepest(seconds: float, corpus_tokens: int, vocabulary: int, context: int, flop_rate: float) -> int:
-    """The largest depth that still reads `TOKENS_PER_PARAMETER` tokens at `flop_rate`, repeats beyond
-    `MOST_EPOCHS` not counted."""
-    best = DEPTHS[0]
+def most_steps(corpus_tokens: int, tokens_per_step: int) -> int:
+    """Steps after which the corpus was read `MOST_EPOCHS` times."""
+    return math.ceil(MOST_EPOCHS * corpus_tokens / tokens_per_step)
+
+
+def deepest(seconds: float, corpus_tokens: int, shape: Callable[[int], DecoderConfig], flop_rate: float) -> int:
+    """The largest depth that still reads `TOKENS_PER_PARAMETER` tokens at `flop_rate`, else the smallest.
+
+    Repeats beyond `MOST_EPOCHS` are not counted, and depths whose sizes do not fit together are left out."""
+    best = 0
     for depth in DEPTHS:
-        config = decoder_config(vocabulary=vocabulary, context=context, depth=depth)
-        tokens = min(seconds * flop_rate / flops_per_token(config, context), MOST_EPOCHS * corpus_tokens)
-        if tokens >= TOKENS_PER_PARAMETER * (num_parameters(config) - vocabulary * config.width):
+        try:
+            config = shape(depth)
+        except UsageError:
+            continue
+        tokens = min(seconds * flop_rate / flops_per_token(config, config.context), MOST_EPOCHS * corpus_tokens)
+        if not best or tokens >= TOKENS_PER_PARAMETER * (num_parameters(config) - config.vocabulary * config.width):
             best = depth
-    return best
+    return best or DEPTHS[0]
 
 
 def time_steps(step: Callable[[], object], *, seconds: float, most: int = 50) -> float:

@@ -1,8 +1,8 @@
 """Training state on disk: written beside the old one, checked, renamed; the last two are kept.
 
 `checkpoint/step-N/` holds tensors.safetensors (weights and optimiser state, by name) and state.json (step, clock,
-choices and the checksum of the tensors). A torn newest checkpoint is noticed and the one before it is used. No
-pickle.
+choices and the checksum of the tensors). A torn newest checkpoint is noticed and the one before it is used.
+There is no pickle.
 """
 
 import hashlib
@@ -24,8 +24,9 @@ KEPT = 2
 
 
 def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write `folder/step-N` whole or not at all, then drop all but the newest two. StorageError when the disk is
-    full."""
+    """Write `folder/step-N` whole or not at all, then drop all but the newest two.
+
+    StorageError when the disk is full."""
     with files.new_dir(folder / f"step-{step:08d}") as target:
         write_tensors(
             {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, target / "tensors.safetensors"
@@ -37,22 +38,34 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, A
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest whole checkpoint, or None when there is none. CheckpointError when there are some and all are torn."""
+    """The newest whole checkpoint, or None when there is none.
+
+    CheckpointError when there are some and all are torn, FolderError when a newer Dodam wrote them."""
     found = checkpoints(folder)
     for path in found:
-        try:
-            state = files.read_json(path / "state.json")
-            files.check_format(state.get("format"), FORMAT, path / "state.json")
-            if file_hash(path / "tensors.safetensors") != state["checksum"]:
-                raise ValueError("checksum differs")
-            return load_file(path / "tensors.safetensors"), state
-        except (OSError, ValueError, KeyError, FolderError) as error:
-            print(f"{path}: this checkpoint is torn ({error}); looking at the one before.", file=sys.stderr)
+        harm = torn(path)
+        if not harm:
+            return load_file(path / "tensors.safetensors"), files.read_json(path / "state.json")
+        print(f"{path}: this checkpoint is torn ({harm}); looking at the one before.", file=sys.stderr)
     if found:
         raise CheckpointError(
             "every checkpoint here is torn", where=str(folder), mend="Delete the run folder and start again."
         )
     return None
+
+
+def torn(path: Path) -> str:
+    """What keeps a checkpoint from being whole; empty for a whole one. FolderError when it is of a newer format."""
+    try:
+        state = files.read_json(path / "state.json")
+    except FolderError as error:
+        return str(error)
+    files.check_format(state.get("format"), FORMAT, path / "state.json")
+    try:
+        same = file_hash(path / "tensors.safetensors") == state.get("checksum")
+    except OSError as error:
+        return str(error)
+    return "" if same else "its checksum differs"
 
 
 def restore(into: dict[str, Tensor], tensors: dict[str, Tensor], where: Path) -> None:

@@ -1,12 +1,10 @@
 """The only training loop: accumulate, clip, step, schedule, log, validate, save, resume. It knows no task.
 
-In come a model, its optimisers, a function from step number to microbatches, an objective and hooks; out comes
-the trained model and a record of the run. Killed at any moment and started again it ends with the same weights
-(bit for bit on CPU), because every batch is a function of the step number and everything else is in the
-checkpoint.
+In come a model, its optimisers, a function from step number to microbatches, an objective and hooks; out come the
+trained model and a record of the run. Killed at any moment and started again it ends with the same weights (bit for
+bit on CPU), because every batch is a function of the step number and everything else is in the checkpoint.
 """
 
-import json
 import math
 import signal
 import time
@@ -29,9 +27,10 @@ from dodam.train.schedule import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How long and how often. Exactly one of `steps` and `seconds` bounds the run; with `seconds` the schedule
-    follows the
-    clock, so the run ends on time on a machine that is slower or busier than the probe thought."""
+    """How long and how often. `steps`, `seconds` or both bound the run; with both it ends at what comes first.
+
+    With `seconds` the schedule follows the clock, so the run ends on time on a machine that is slower or busier than
+    the probe thought."""
 
     steps: int | None = None
     seconds: float | None = None
@@ -44,11 +43,12 @@ class LoopConfig:
     """Time between two checkpoints."""
 
     def __post_init__(self) -> None:
-        assert (self.steps is None) != (self.seconds is None), "a run is bounded by steps or by seconds"
+        assert self.steps is not None or self.seconds is not None, "a run is bounded by steps or by seconds"
 
 
 class Hook(Protocol):
-    """What looks on while a model trains. `step` gets a metrics row, `validate` one with the validation's result."""
+    """What looks on while a model trains. `step` gets a metrics row, `validate` one with the validation's result,
+    or without it where there is nothing to validate on. `end` is called however the run ends."""
 
     def start(self, step: int) -> None: ...
     def step(self, row: dict[str, Any]) -> None: ...
@@ -96,15 +96,15 @@ def train(
     Interrupted (after saving) on SIGINT or SIGTERM; DodamError when the loss is no longer a number."""
     run = Run(model, optimizers, folder, choices or {})
     validated = run.resume()
-    for hook in hooks:
-        hook.start(run.step)
     plan = Plan(config, run.clock, validated)
     recent: list[torch.Tensor] = []  # losses since the last row
     last_saved = time.perf_counter()
     if run.step == 0:
         run.save(plan)
-    with stop_signals() as stopped:
-        while not plan.done(run.step):
+    with looking_on(hooks, run.step), stop_signals() as stopped:
+        # The clock is asked once a step, so that the last step is also the last one logged and validated.
+        last = plan.done(run.step)
+        while not last:
             if stopped:
                 run.save(plan)
                 raise Interrupted(f"stopped at step {run.step}; everything is saved", where=str(folder))
@@ -122,21 +122,21 @@ def train(
                     where=str(folder),
                     mend="Lower --learning-rate; the last checkpoint is whole.",
                 )
-            if run.step % config.log_every == 0 or plan.done(run.step):
+            last = plan.done(run.step)
+            if run.step % config.log_every == 0 or last:
                 run.loss, recent = float(torch.stack(recent).mean()), []
                 row = run.row(plan, config.schedule(progress), norm)
                 for hook in hooks:
                     hook.step(row)
-            if validate is not None and plan.validation_due(run.step):
-                run.validation = validate(model)
+            if plan.validation_due(run.step, last):
+                measured = {} if validate is None else {"validation": validate(model)}
+                run.validation = measured.get("validation")
                 for hook in hooks:
-                    hook.validate({"step": run.step, "validation": run.validation, "seconds": run.clock.seconds()})
+                    hook.validate({"step": run.step, **measured, "seconds": run.clock.seconds()})
             if time.perf_counter() - last_saved > config.checkpoint_seconds:
                 run.save(plan)
                 last_saved = time.perf_counter()
     run.save(plan)
-    for hook in hooks:
-        hook.end()
     return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation)
 
 
@@ -163,7 +163,7 @@ def one_step(
 
 
 class Plan:
-    """How far a run is and when it ends, by steps or by the clock."""
+    """How far a run is and when it ends, by steps, by the clock, or by whichever is further."""
 
     def __init__(self, config: LoopConfig, clock: Clock, validated: int) -> None:
         self.config, self.clock = config, clock
@@ -176,33 +176,35 @@ class Plan:
         self.step_seconds = [*self.step_seconds[-8:], now - self.last]
         self.last = now
 
+    def usual(self) -> float:
+        """Median seconds of the last steps; 0 before the first."""
+        return sorted(self.step_seconds)[len(self.step_seconds) // 2] if self.step_seconds else 0.0
+
     def progress(self, step: int) -> float:
-        if self.config.steps is not None:
-            return min(1.0, step / self.config.steps)
-        assert self.config.seconds is not None
-        return min(1.0, self.clock.seconds() / self.config.seconds)
+        """Share of the run that is done, from 0 to 1."""
+        by_steps = step / self.config.steps if self.config.steps is not None else 0.0
+        by_clock = self.clock.seconds() / self.config.seconds if self.config.seconds is not None else 0.0
+        return min(1.0, max(by_steps, by_clock))
 
     def done(self, step: int) -> bool:
-        if self.config.steps is not None:
-            return step >= self.config.steps
-        assert self.config.seconds is not None
-        usual = sorted(self.step_seconds)[len(self.step_seconds) // 2] if self.step_seconds else 0.0
-        return self.clock.seconds() + 0.5 * usual >= self.config.seconds
+        """Whether no step fits any more, into the steps or into the time."""
+        if self.config.steps is not None and step >= self.config.steps:
+            return True
+        seconds = self.config.seconds
+        return seconds is not None and self.clock.seconds() + 0.5 * self.usual() >= seconds
 
-    def validation_due(self, step: int) -> bool:
-        """At every `validate_every` of the run and at its end."""
+    def validation_due(self, step: int, last: bool) -> bool:
+        """At every `validate_every` of the run and after its last step."""
         turn = int(self.progress(step) / self.config.validate_every + 1e-9)
-        due = turn > self.validated or self.done(step)
+        due = turn > self.validated or last
         self.validated = max(turn, self.validated)
         return due
 
     def remaining(self, step: int) -> float:
         """Seconds still to go, as far as can be told."""
-        if self.config.seconds is not None:
-            return max(0.0, self.config.seconds - self.clock.seconds())
-        assert self.config.steps is not None
-        usual = sorted(self.step_seconds)[len(self.step_seconds) // 2] if self.step_seconds else 0.0
-        return (self.config.steps - step) * usual
+        by_steps = (self.config.steps - step) * self.usual() if self.config.steps is not None else math.inf
+        by_clock = self.config.seconds - self.clock.seconds() if self.config.seconds is not None else math.inf
+        return max(0.0, min(by_steps, by_clock))
 
 
 class Run:
@@ -244,19 +246,30 @@ class Run:
         return state["validated"]
 
     def row(self, plan: Plan, scale: float, norm: float) -> dict[str, Any]:
-        seconds = plan.step_seconds
         return {
             "step": self.step,
             "loss": self.loss,
             "tokens": self.tokens,
             "tokens_per_second": self.tokens / max(self.clock.seconds(), 1e-9),
-            "step_seconds": sorted(seconds)[len(seconds) // 2],
+            "step_seconds": plan.usual(),
             "learning_rate_scale": scale,
             "gradient_norm": norm,
             "seconds": self.clock.seconds(),
             "progress": plan.progress(self.step),
             "remaining": plan.remaining(self.step),
         }
+
+
+@contextmanager
+def looking_on(hooks: Sequence[Hook], step: int) -> Iterator[None]:
+    """Within, the hooks look on; they are told of the end also where that is an exception."""
+    for hook in hooks:
+        hook.start(step)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.end()
 
 
 @contextmanager
@@ -274,18 +287,3 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def truncate_metrics(path: Path, step: int) -> None:
-    """Drop the rows of a metrics.jsonl that lie after `step`, so that a resumed run does not tell a step twice."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if row.get("step", 0) <= step:
-            kept.append(line)
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

@@ -6,13 +6,14 @@ given a function that writes some text with it.
 
 import json
 import math
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dodam import files
-from dodam.train.loop import truncate_metrics
 
 
 class MetricsFile:
@@ -28,7 +29,8 @@ class MetricsFile:
         files.append_line(self.path, json.dumps(row))
 
     def validate(self, row: dict[str, Any]) -> None:
-        files.append_line(self.path, json.dumps(row))
+        if "validation" in row:
+            files.append_line(self.path, json.dumps(row))
 
     def end(self) -> None:
         pass
@@ -54,12 +56,15 @@ class Console:
             f"{row['tokens_per_second']:,.0f} tokens/s  {duration(row['remaining'])} to go"
         )
         if self.live:
-            print(f"\r\x1b[K{text}  {sparkline(self.losses)}", end="", file=sys.stderr, flush=True)
+            line = f"{text}  {sparkline(self.losses)}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
         elif row["seconds"] - self.last >= self.plain_seconds:
             self.last = row["seconds"]
             print(text, file=sys.stderr, flush=True)
 
     def validate(self, row: dict[str, Any]) -> None:
+        if "validation" not in row:
+            return
         start = "\r\x1b[K" if self.live else ""
         print(
             f"{start}{self.name}: step {row['step']}  held-back text {row['validation']:.4f} {self.unit}",
@@ -72,22 +77,49 @@ class Console:
 
 
 class Samples:
-    """Texts written by the model at every validation, kept in samples.md."""
+    """Texts written by the model at every validation, kept in samples.md. A resumed run tells none of them twice."""
 
     def __init__(self, path: Path, write: Callable[[], str]) -> None:
         self.path, self.write = path, write
 
     def start(self, step: int) -> None:
-        pass
+        truncate_samples(self.path, step)
 
     def step(self, row: dict[str, Any]) -> None:
         pass
 
     def validate(self, row: dict[str, Any]) -> None:
-        files.append_line(self.path, f"## Step {row['step']} ({row['validation']:.4f})\n\n{self.write()}\n")
+        measured = f" ({row['validation']:.4f})" if "validation" in row else ""
+        files.append_line(self.path, f"## Step {row['step']}{measured}\n\n{self.write()}\n")
 
     def end(self) -> None:
         pass
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Drop the rows of a metrics.jsonl that lie after `step`, so that a resumed run does not tell a step twice."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if row.get("step", 0) <= step:
+            kept.append(line)
+    files.write_atomic(path, "".join(line + "\n" for line in kept))
+
+
+def truncate_samples(path: Path, step: int) -> None:
+    """Drop what a samples.md tells of steps after `step`."""
+    if not path.is_file():
+        return
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    for heading in re.finditer(r"^## Step (\d+)", text, re.MULTILINE):
+        if int(heading[1]) > step:
+            files.write_atomic(path, text[: heading.start()])
+            return
 
 
 def sparkline(values: list[float], width: int = 24) -> str:

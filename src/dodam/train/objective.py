@@ -1,5 +1,7 @@
-"""What is minimised. An objective says how much a batch weighs and returns summed losses, so that the
-loop can divide by the weight of the whole step: accumulation never changes the result.
+"""What is minimised: cross-entropy over the labels of a batch.
+
+An objective says how much a batch weighs and returns summed losses, so that the loop can divide by the weight of the
+whole step: accumulation never changes the result.
 
 N positions, D width, V vocabulary.
 """
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from dodam.data.batch import IGNORED, TokenBatch
 from dodam.models.decoder import Decoder
-from dodam.nn.mask import CAUSAL, document_mask
+from dodam.nn.mask import CAUSAL, Mask, document_mask
 
 CHUNK = 1024  # positions whose logits exist at one time
 
@@ -84,6 +86,11 @@ def summed_cross_entropy(
     return ChunkedCrossEntropy.apply(hidden_ND.to(dtype), head, labels_N, chunk)
 
 
+def mask_of(batch: TokenBatch) -> Mask:
+    """Causal, and within each document where the batch numbers them."""
+    return CAUSAL if batch.documents_BT is None else document_mask(batch.documents_BT)
+
+
 @dataclass(frozen=True)
 class TokenCrossEntropy:
     """Next-token cross-entropy over the labels of a batch (see `data/batch.py`). `dtype` is what matrices
@@ -96,9 +103,8 @@ class TokenCrossEntropy:
         return float((batch.labels_BT != IGNORED).sum())
 
     def __call__(self, model: Decoder, batch: TokenBatch) -> Tensor:
-        mask = CAUSAL if batch.documents_BT is None else document_mask(batch.documents_BT)
         device = batch.ids_BT.device.type
         with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
-            hidden_BTD = model(batch.ids_BT, positions_BT=batch.positions_BT, mask=mask)
+            hidden_BTD = model(batch.ids_BT, positions_BT=batch.positions_BT, mask=mask_of(batch))
         chunk = compiled_chunk_loss() if self.compiled else chunk_loss
         return summed_cross_entropy(hidden_BTD, model.output.weight, batch.labels_BT, self.dtype, chunk)

@@ -110,11 +110,8 @@ class AdamW:
             [{"params": [parameter], "lr": rate} for _, parameter, rate in self.named],
             betas=betas, eps=eps, weight_decay=weight_decay, fused=True,
         )  # fmt: skip
-        for (
-            _,
-            parameter,
-            _,
-        ) in self.named:  # the state torch would make at the first step: a checkpoint can load into it
+        # The state torch would make at the first step: a checkpoint can load into it.
+        for _, parameter, _ in self.named:
             self.optimizer.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter),

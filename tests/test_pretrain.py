@@ -1,0 +1,257 @@
+"""Pretraining: small corpora, the budget's dial, what a run tells, the machine it runs on."""
+
+import json
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dodam import files, machine
+from dodam.config import build
+from dodam.data import prepare
+from dodam.data.batch import TokenBatch
+from dodam.data.loader import RowLoader, token_batch
+from dodam.errors import FolderError, UsageError
+from dodam.models.build import build_decoder, decoder_config
+from dodam.models.decoder import DecoderConfig
+from dodam.stages import pretrain
+from dodam.stages.validation import bits_per_byte
+from dodam.tokenizer import train as tokenizer_train
+from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
+from dodam.train import budget, checkpoint, loop, metrics
+from dodam.train.objective import TokenCrossEntropy
+from dodam.train.optim import OptimConfig, Optimizers
+
+SENTENCES = [f"{number}번째 나무에는 새가 {number + 3}마리 앉아 있다." for number in range(400)]
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """A function that prepares one text file and pretrains a tiny model on it in tmp_path/run."""
+    for name, value in (("TORCHDYNAMO_SUPPRESS_ERRORS", "1"), ("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))):
+        monkeypatch.setenv(name, value)  # which a run sets, and which must not outlive the test
+    raw = tokenizer_train.learn(SENTENCES, 384, SPECIAL_TOKENS)
+    tokenizer_train.fill_up(raw, 384)
+    Tokenizer(raw.to_str()).save(tmp_path / "tokenizer")
+
+    def run(text: str, **choices: Any) -> dict[str, Any]:
+        (tmp_path / "book.txt").write_text(text, encoding="utf-8")
+        prepare.run(build(prepare.Prepare, {"data": [str(tmp_path / "book.txt")], "out": tmp_path / "data"}, "test"))
+        common = {"data": tmp_path / "data", "tokenizer": tmp_path / "tokenizer", "out": tmp_path / "run", "threads": 1}
+        sizes = {"depth": 1, "width": 64, "context": 64, "batch": 8, "compile": "no"}
+        return pretrain.run(build(pretrain.Pretrain, {**common, **sizes, **choices}, "test"))
+
+    return run
+
+
+def test_one_text_file_is_trained_and_measured_on(pretrained: Callable[..., dict[str, Any]], capsys) -> None:
+    result = pretrained("\n".join(SENTENCES), steps=2)
+    assert result["validation"] > 0
+    told = capsys.readouterr().err
+    assert "nothing is measured" not in told
+    assert "of the tokens read twice or never" in told
+
+
+def test_a_text_too_short_to_hold_back_from(pretrained: Callable[..., dict[str, Any]], tmp_path: Path, capsys) -> None:
+    result = pretrained("\n".join(SENTENCES[:40]), steps=2, document_mask=True)
+    assert result["steps"] == 2 and result["validation"] is None
+    assert "nothing is measured" in capsys.readouterr().err
+    assert "## Step 2\n" in (tmp_path / "run" / "samples.md").read_text(
+        encoding="utf-8"
+    )  # and texts are told all the same
+
+
+def test_a_budget_ends_when_the_data_was_read_often_enough(pretrained: Callable[..., dict[str, Any]], capsys) -> None:
+    result = pretrained("\n".join(SENTENCES[:40]), budget="2h")
+    told = capsys.readouterr().err
+    assert "was read 4 times" in told
+    assert f"--depth 1 --batch 8 --steps {result['steps']}\n" in told
+
+
+def test_sizes_that_do_not_fit_are_a_usage_error() -> None:
+    config = build(pretrain.Pretrain, {"data": "data", "out": "run", "width": 64, "heads": 64}, "test")
+    with pytest.raises(UsageError, match="width of a head"):
+        pretrain.sizes(config, 384, 32, 2)
+
+
+def shape(depth: int) -> DecoderConfig:
+    return decoder_config(vocabulary=384, context=64, depth=depth, width=128)
+
+
+def test_the_dial_sees_the_sizes_that_are_given_and_keeps_what_it_measured() -> None:
+    timed: list[tuple[int, int]] = []
+
+    def time_step(depth: int, batch: int) -> float:
+        timed.append((depth, batch))
+        return 0.01 if len(timed) % 2 else 10.0  # a machine that is quick and slow in turns: it never agrees
+
+    dial = budget.choose(1000.0, 10**8, shape, time_step)
+    assert len(timed) == 3 and timed[-1][0] != timed[-2][0]
+    assert (dial.depth, dial.batch) == timed[-1]
+    assert dial.steps == 100_000 and dial.tokens == dial.steps * dial.batch * 64
+    assert dial.batch == budget.rows_per_step(budget.num_parameters(shape(dial.depth)), 64)
+
+    def only_even(depth: int) -> DecoderConfig:
+        if depth % 2:
+            raise UsageError("does not fit")
+        return shape(depth)
+
+    assert budget.deepest(1e9, 10**9, only_even, 1e12) == 24
+    assert budget.choose(1000.0, 640, shape, lambda depth, batch: 0.01, depth=2, batch=8).steps == 5  # four passes
+
+
+class Log:
+    """A hook that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.validated: list[int] = []
+        self.ended = 0
+
+    def start(self, step: int) -> None: ...
+    def step(self, row: dict[str, Any]) -> None:
+        self.steps.append(row["step"])
+
+    def validate(self, row: dict[str, Any]) -> None:
+        self.validated.append(row["step"])
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+def trained(
+    folder: Path, config: loop.LoopConfig, log: Log, validate: Callable[[Any], float] | None = None
+) -> loop.Outcome:
+    model = build_decoder(decoder_config(vocabulary=32, context=8, depth=1, width=64), 0)
+    ids = torch.arange(8)[None]
+    return loop.train(
+        model, Optimizers(model, OptimConfig()), lambda step: [TokenBatch(ids, ids)], TokenCrossEntropy(), config,
+        folder=folder, hooks=[log], validate=validate,
+    )  # fmt: skip
+
+
+class Ticking(loop.Clock):
+    """A clock that moves on by a second whenever it is looked at."""
+
+    def seconds(self) -> float:
+        self.used += 1.0
+        return self.used
+
+
+def test_the_last_step_under_a_budget_is_logged_and_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "Clock", Ticking)
+    for seconds in range(20, 28):
+        log = Log()
+        config = loop.LoopConfig(seconds=float(seconds), checkpoint_seconds=1000, log_every=1000)
+        outcome = trained(tmp_path / str(seconds), config, log, lambda model: 1.0)
+        assert log.steps == [outcome.steps] and log.validated[-1] == outcome.steps
+
+
+def test_steps_and_seconds_end_at_what_comes_first(tmp_path: Path) -> None:
+    assert trained(tmp_path / "a", loop.LoopConfig(steps=3, seconds=1000.0), Log()).steps == 3
+    assert trained(tmp_path / "b", loop.LoopConfig(steps=10**9, seconds=0.2), Log()).steps < 10**6
+
+
+def test_hooks_hear_of_the_end_also_when_it_is_an_error(tmp_path: Path) -> None:
+    def fails(model: Any) -> float:
+        raise ArithmeticError
+
+    log = Log()
+    with pytest.raises(ArithmeticError):
+        trained(tmp_path, loop.LoopConfig(steps=2), log, fails)
+    assert log.ended == 1
+
+
+def test_a_newer_checkpoint_is_not_called_torn(tmp_path: Path, capsys) -> None:
+    checkpoint.save(tmp_path, 1, {"a": torch.zeros(2)}, {})
+    state = tmp_path / "step-00000001" / "state.json"
+    files.write_json(state, {**json.loads(state.read_text()), "format": checkpoint.FORMAT + 1})
+    with pytest.raises(FolderError, match="Update Dodam"):
+        checkpoint.load(tmp_path)
+    assert "torn" not in capsys.readouterr().err
+
+
+def test_a_resumed_run_tells_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = metrics.Samples(tmp_path / "samples.md", lambda: "> one **two**")
+    for step in (5, 10, 15):
+        samples.validate({"step": step, "validation": 1.0})
+    written: list[Path] = []
+    atomic = files.write_atomic
+    monkeypatch.setattr(files, "write_atomic", lambda path, data: (written.append(path), atomic(path, data)))
+    samples.start(10)
+    text = (tmp_path / "samples.md").read_text(encoding="utf-8")
+    assert "## Step 10 (1.0000)\n\n> one **two**\n" in text and "## Step 15" not in text
+    (tmp_path / "metrics.jsonl").write_text('{"step": 5}\n{"step": 15}\n{"st', encoding="utf-8")
+    metrics.MetricsFile(tmp_path / "metrics.jsonl").start(10)
+    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == '{"step": 5}\n'
+    assert written == [tmp_path / "samples.md", tmp_path / "metrics.jsonl"]
+
+
+def test_the_live_line_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    console = metrics.Console("pretrain", "bits per byte")
+    console.live = True
+    console.step({"progress": 0.5, "step": 7, "loss": 3.0, "tokens_per_second": 1e4, "remaining": 60.0, "seconds": 1.0})
+    assert len(capsys.readouterr().err.removeprefix("\r\x1b[K")) == 39
+
+
+def test_validation_is_of_the_function_that_is_trained() -> None:
+    model = build_decoder(decoder_config(vocabulary=32, context=16, depth=1, width=64), 0)
+    torch.nn.init.normal_(model.blocks[0].attention.output.weight, std=0.5)
+    torch.nn.init.normal_(model.output.weight, std=0.5)
+    tokens = np.random.default_rng(0).integers(0, 4, 100)
+    rows = RowLoader([SimpleNamespace(name="a", tokens=tokens, weight=1.0)], 16, 0)
+    tokenizer: Any = SimpleNamespace(bos=1, byte_lengths=lambda: np.ones(32, dtype=np.int64))
+    measured = [bits_per_byte(model, tokenizer, rows, torch.float32, document_mask=mask) for mask in (False, True)]
+    for bits, mask in zip(measured, (False, True), strict=True):
+        batch = token_batch(rows.rows(0, rows.rows_per_epoch), document_mask=mask, bos=1)
+        loss = float(TokenCrossEntropy()(model, batch).detach()) / batch.labels_BT.numel()
+        assert bits == pytest.approx(loss / np.log(2), rel=1e-5)
+    assert measured[0] != pytest.approx(measured[1], rel=1e-3)
+
+
+def test_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="auto, cpu, cuda, mps"):
+        machine.look("gpu")
+    with pytest.raises(UsageError, match="cuda is not on this machine, which has cpu"):
+        machine.look("cuda")
+    assert machine.look("auto").device == machine.look("cpu").device == "cpu"
+
+
+def test_a_compiler_needs_headers_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(machine.shutil, "which", lambda name: name)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
+    assert machine.has_compiler()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "Python.h" / "kernels"))
+    assert not machine.has_compiler()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
+    (tmp_path / "Python.h").unlink()
+    assert not machine.has_compiler()
+
+
+BROKEN = """
+import torch
+from dodam import machine
+machine.use(machine.look("cpu", 1))
+def broken(graph, inputs):
+    raise RuntimeError("no compiler here")
+print(torch.compile(lambda x: x + 1, backend=broken)(torch.zeros(())).item())
+"""
+
+
+def test_what_cannot_be_compiled_runs_uncompiled() -> None:
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", BROKEN], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "1.0\n", done.stderr
+    assert "compiling failed" in done.stderr and "no compiler here" in done.stderr
+    assert "Traceback" not in done.stderr
