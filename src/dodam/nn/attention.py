@@ -13,8 +13,8 @@ from dodam.nn.mask import Mask
 from dodam.nn.norm import RMSNorm
 from dodam.nn.position import rotate
 
-# On CPUs the fused bf16 kernel loses to plain matrix products up to here (measured: docs/benchmarks.md).
-EXPLICIT_UP_TO = 384
+# On CPUs the fused bf16 kernel loses to plain matrix products up to here (docs/benchmarks.md).
+EXPLICIT_UP_TO = 512
 QUERY_BLOCK = 64
 
 
