@@ -128,9 +128,24 @@ def test_the_same_again_goes_on_even_with_more_text_but_other_settings_are_refus
     Path("runs/law/recipe.toml").write_text(Path("runs/law/recipe.toml").read_text() + "# a remark\n")
     grow.run(Grow(text=("law",)))
     assert len(ran) == 3
+    Path("runs/law/prepare").mkdir()
+    Path("runs/law/prepare/stage.json").write_text("{}")
     with pytest.raises(UsageError, match=r"other settings.*dodam run runs/law/recipe.toml"):
         grow.run(Grow(text=("law",), budget="2h"))
     assert "# a remark" in Path("runs/law/recipe.toml").read_text()
+
+
+def test_other_settings_replace_a_recipe_of_which_nothing_is_done(ran):
+    grow.run(Grow(text=("law",)))
+    grow.run(Grow(text=("law",), encoding="cp949"))
+    assert 'encoding = "cp949"' in Path("runs/law/recipe.toml").read_text() and len(ran) == 2
+
+
+def test_conversations_that_cannot_be_read_are_told_before_anything_runs(ran):
+    Path("bad.jsonl").write_text('{"question": "a", "answer": "b"}\n{"question": \n')
+    with pytest.raises(DataError, match=r"bad.jsonl:2"):
+        grow.run(Grow(text=("law",), chat=("bad.jsonl",)))
+    assert not ran
 
 
 def test_a_dry_run_only_prints_the_recipe(capsys):

@@ -116,6 +116,7 @@ def run(config: Grow) -> dict:
     print(recipe)
     if config.dry_run:
         return {"out": str(out), "recipe": recipe}
+    check_chat(config)
     _keep(path, recipe)
     return {**run_recipe(Run(recipe=path)), "recipe": str(path)}
 
@@ -150,6 +151,14 @@ def reading(config: Grow) -> str:
     return encoding + ("skip_bad = true\n" if config.skip_bad else "")
 
 
+def check_chat(config: Grow) -> None:
+    """Read the conversations once, so that a bad line is found now and not after hours of pretraining."""
+    from dodam.data.conversation import read_conversations
+
+    for _ in read_conversations(config.chat, encoding=config.encoding, skip_bad=config.skip_bad) if config.chat else ():
+        pass
+
+
 def shared(total: float, chat: bool) -> dict[str, float]:
     """Seconds for each training stage. Raises `UsageError` when that is too little to train in."""
     training = total * sum(SHARES.values())
@@ -180,10 +189,10 @@ def duration(length: float) -> str:
 
 
 def _keep(path: Path, recipe: str) -> None:
-    """Write the recipe, unless a different one stands there: it may have been edited, and its models cost hours."""
-    if path.exists():
-        if from_file(path) != tomllib.loads(recipe):
-            mend = f"Run that one with `dodam run {path}`, or choose another --out or --name."
-            raise UsageError("a recipe with other settings is here already", where=str(path), mend=mend)
-    else:
-        write_atomic(path, recipe)
+    """Write the recipe, unless a different one stands there of which something is done: its models cost hours."""
+    if path.exists() and from_file(path) == tomllib.loads(recipe):
+        return
+    if path.exists() and any(path.parent.glob("*/stage.json")):
+        mend = f"Run that one with `dodam run {path}`, or choose another --out or --name."
+        raise UsageError("a recipe with other settings is here already", where=str(path), mend=mend)
+    write_atomic(path, recipe)

@@ -141,8 +141,9 @@ def tell_end(config: Pretrain, choices: dict[str, Any], result: dict[str, Any], 
     from dodam.train.budget import MOST_EPOCHS
     from dodam.train.metrics import duration
 
-    if result["steps"] == most_steps:
-        left = duration(max(0.0, choices["seconds"] - result["seconds"]))
+    seconds_left = choices["seconds"] - result["seconds"]
+    if result["steps"] == most_steps and seconds_left >= 1:
+        left = duration(seconds_left)
         passes = f"the data was read {MOST_EPOCHS:g} times, and more would teach little"
         print(f"pretrain: {passes}: {left} of {config.budget} are saved.", file=sys.stderr)
     steps = f"--depth {choices['depth']} --batch {choices['batch']} --steps {result['steps']}"
