@@ -29,7 +29,8 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-CHUNKS = [(3, False), (7, False), (1024, False), pytest.param(7, True, marks=pytest.mark.slow)]
+COMPILING = pytest.mark.filterwarnings("ignore")  # of torch, as it compiles
+CHUNKS = [(3, False), (7, False), (1024, False), pytest.param(7, True, marks=[pytest.mark.slow, COMPILING])]
 
 
 @pytest.mark.parametrize(("chunk", "compiled"), CHUNKS)
