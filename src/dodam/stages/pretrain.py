@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dodam.machine import Machine
     from dodam.models.decoder import Decoder, DecoderConfig
     from dodam.tokenizer.tokenizer import Tokenizer
+    from dodam.train.loop import LoopConfig
 
 DEFAULT_CONTEXT = 512
 DEFAULT_DEPTH = 6
@@ -63,7 +64,6 @@ def run(config: Pretrain) -> dict[str, Any]:
     from dodam.data.shards import ensure_shards
     from dodam.models.build import build_decoder
     from dodam.stages.validation import bits_per_byte, continuations
-    from dodam.train import budget
     from dodam.train.objective import TokenCrossEntropy
     from dodam.train.optim import OptimConfig
 
@@ -75,16 +75,13 @@ def run(config: Pretrain) -> dict[str, Any]:
     rows = RowLoader(shards.split("train"), context, config.seed)
     held_back = held_back_rows(config, shards, context)
     if not choices:
-        told = f"{rows.rows_per_epoch:,} rows of {context} tokens, {rows.wasted:.2%} of the tokens read twice or never"
-        print(f"pretrain: {told}.", file=sys.stderr)
+        tell_rows(rows)
         choices = choose(config, machine, tokenizer, rows)
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     model = build_decoder(sizes(config, tokenizer.size, context, choices["depth"]), config.seed).to(machine.device)
     if choices["compiled"]:
         training.compile_blocks(model)
-    loop = training.loop_bounds(config, choices)
-    if config.budget is not None:
-        loop = replace(loop, steps=budget.most_steps(rows.tokens_per_epoch, batch * context))
+    loop = loop_bounds(config, choices, rows)
 
     def batches(step: int) -> "list[TokenBatch]":
         taken = rows.rows(step * batch, batch)
@@ -119,6 +116,22 @@ def run(config: Pretrain) -> dict[str, Any]:
     if config.budget is not None:
         tell_end(config, choices, result, most_steps=loop.steps)
     return result
+
+
+def tell_rows(rows: "RowLoader") -> None:
+    """How many rows the text makes, and how much of it they waste."""
+    told = f"{rows.rows_per_epoch:,} rows of {rows.context} tokens, {rows.wasted:.2%} of the tokens read twice or never"
+    print(f"pretrain: {told}.", file=sys.stderr)
+
+
+def loop_bounds(config: Pretrain, choices: dict[str, Any], rows: "RowLoader") -> "LoopConfig":
+    """The bounds every training stage has; under a budget also the steps after which more passes teach little."""
+    from dodam.train.budget import most_steps
+
+    bounds = training.loop_bounds(config, choices)
+    if config.budget is None:
+        return bounds
+    return replace(bounds, steps=most_steps(rows.tokens_per_epoch, choices["batch"] * rows.context))
 
 
 def held_back_rows(config: Pretrain, shards: "Shards", context: int) -> "RowLoader | None":
