@@ -86,6 +86,8 @@ def run(config):
             raise ZeroDivisionError("by us")
         case "no file":
             Path("/no/such/file").read_text()
+        case "memory":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         case "print":
             print("한글")
     return {"config": repr(config), "name": "도담"}
@@ -183,10 +185,12 @@ def test_a_mistake_in_the_config_file_names_the_file(job, tmp_path):
         (["--vershion"], 2, "`--vershion` is not a flag. Did you mean `--version`?"),
         (["job", "m", "--stpes", "3"], 2, "Unknown option: --stpes. Did you mean --steps?"),
         (["job", "m", "--step", "3"], 2, "Did you mean --steps?"),
+        (["prepare", "notes"], 2, "`notes` belongs to no flag. Did you mean `--data notes`?"),
+        (["job", "m", "memory"], 1, "there is not enough memory. A training stage needs less with --microbatch 1"),
         (["job", "m", "--steps"], 2, "--steps requires an argument"),
         (["job", "m", "--steps", "0"], 2, "`--steps` must be greater than or equal to 1"),
         (["job", "m", "--columns", "body"], 2, "`--columns` takes KEY=VALUE, not 'body'"),
-        (["job", "m", "p", "q"], 2, "q"),
+        (["job", "m", "p", "q"], 2, "`q` belongs to no flag. `dodam job --help` lists the flags."),
         (["job"], 2, "`MODEL` is required"),
         (["job", "m", "bad data"], 1, "error: a.jsonl:3: is broken. Mend it."),
         (["job", "m", "no file"], 1, "error: /no/such/file: No such file or directory"),
@@ -198,6 +202,11 @@ def test_every_mistake_is_one_message_and_an_exit_code(job, words, code, message
     found, out, err = job(*words)
     assert found == code and message in err and out == ""
     assert "Traceback" not in err and len(err.strip().splitlines()) == 1
+
+
+def test_how_to_go_on_with_a_stage_of_a_recipe_is_said_by_the_runner_alone(job, capsys):
+    assert cli.main(["job", "m", "stop"], in_recipe=True) == 1
+    assert capsys.readouterr().err == "saved\n"
 
 
 @pytest.mark.parametrize("prompt", ["ctrl-c", "sigterm"])

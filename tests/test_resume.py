@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,25 @@ def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(world: 
     assert other.returncode == 2
     assert "seed" in other.stderr
     assert "--out" in other.stderr
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_that_would_go_on_with_other_data_is_refused(stage: str, world: dict[str, str], tmp_path: Path) -> None:
+    mine = {name: str(tmp_path / Path(path).name) for name, path in world.items()}
+    for name in ("chat", "data", "base", "tokenizer"):
+        copy = shutil.copytree if Path(world[name]).is_dir() else shutil.copy
+        copy(world[name], mine[name])
+    out = tmp_path / "run"
+    kill_after(command(stage, mine, out), out, 3, 0.0)
+    if stage == "sft":
+        with open(mine["chat"], "a", encoding="utf-8") as file:
+            file.write('{"question": "one", "answer": "more"}\n')
+    else:
+        texts = Path(world["data"]).parent / "text.jsonl"
+        run("prepare", "--data", str(texts), "--out", mine["data"], "--validation", "0.2")
+    done = subprocess.run(dodam(*command(stage, mine, out)), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "what it reads has changed" in done.stderr
 
 
 @pytest.mark.parametrize("harm", ["tensors", "state"])

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,18 @@ def wait_until(server: str, condition: Callable[[float], bool]) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("it never came about")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+def test_the_curl_line_of_the_readme(readme: str, server: str) -> None:
+    """As it is shown, but for the address, the model's name and a shorter answer."""
+    text = (Path(__file__).parent.parent / readme).read_text(encoding="utf-8")
+    line = re.search(r"^curl .*?\}'$", text, re.MULTILINE | re.DOTALL)
+    assert line is not None
+    shown = line.group().replace("http://127.0.0.1:8000", server).replace('"mine"', '"tuned", "max_tokens": 3')
+    done = subprocess.run(shown, shell=True, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["choices"][0]["message"]["role"] == "assistant", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("streamed", [True, False])

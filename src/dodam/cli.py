@@ -60,7 +60,7 @@ def main(words: list[str] | None = None, *, in_recipe: bool = False) -> int:
             sys.stdout.flush()
         return code
     except Interrupted as error:
-        return _failed(str(error), error)
+        return _failed(str(Interrupted(error.what, where=error.where) if in_recipe else error), error)
     except DodamError as error:
         return _failed(f"error: {error}", error)
     except KeyboardInterrupt:
@@ -73,6 +73,9 @@ def main(words: list[str] | None = None, *, in_recipe: bool = False) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _failed(f"error: {where}{error.strerror or error}", error)
     except Exception as error:
+        if _out_of_memory(error):
+            mend = "A training stage needs less with --microbatch 1, a shorter --context or a smaller --depth."
+            return _failed(f"error: there is not enough memory. {mend}", error)
         return _failed(_our_mistake(error), error)
 
 
@@ -183,6 +186,12 @@ def _failed(message: str, error: BaseException) -> int:
         traceback.print_exception(error)
     print(message, file=sys.stderr)
     return getattr(error, "exit_code", 1)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, or torch on any device, asked for more memory than there is."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)
 
 
 def _our_mistake(error: Exception) -> str:

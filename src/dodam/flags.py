@@ -109,7 +109,7 @@ def signature(cls: type) -> inspect.Signature:
 def parse(command: str, cls: type, words: list[str]) -> Parsed | None:
     """Read the words after the command's name; `None` if they asked for help, which is then printed."""
     from cyclopts import App
-    from cyclopts.exceptions import CycloptsError
+    from cyclopts.exceptions import CycloptsError, UnusedCliTokensError
 
     found = flags(cls)
     positional = getattr(cls, "positional", ())
@@ -124,6 +124,12 @@ def parse(command: str, cls: type, words: list[str]) -> Parsed | None:
     try:
         taken = [DASH if word == "-" else word for word in words]
         _, bound, _ = app.parse_args(taken, print_error=False, exit_on_error=False)
+    except UnusedCliTokensError as error:
+        word = (error.unused_tokens or [""])[0].replace(DASH, "-")
+        named = [flag for flag in found if flag.path[0] not in positional]
+        required = next((flag.name for flag in named if flag.default is dataclasses.MISSING), "")
+        mend = f"Did you mean `{required} {word}`?" if required else f"`dodam {command} --help` lists the flags."
+        raise UsageError(f"`{word}` belongs to no flag", mend=mend) from None
     except CycloptsError as error:
         raise UsageError(str(error).replace(DASH, "-")) from None
     values: dict[str, Any] = {}

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import xxhash
 
 from dodam.data.batch import IGNORED, TokenBatch
 
@@ -54,6 +55,15 @@ class PackedLoader:
     @property
     def rows_per_epoch(self) -> int:
         return len(self.packed)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with every token and with which of them are learned."""
+        hasher = xxhash.xxh3_64()
+        for one in self.conversations:
+            hasher.update(np.asarray(one.ids, dtype=np.int64).tobytes())
+            hasher.update(np.asarray(one.trained, dtype=np.int8).tobytes())
+        return hasher.hexdigest()
 
     @property
     def wasted(self) -> float:

@@ -5,6 +5,7 @@
 itself and a manifest with checksums. A document is `<bos> ids <eos>`.
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from dodam import files
 from dodam.data.documents import read_documents, read_manifest
@@ -39,6 +41,12 @@ class Shards:
 
     path: Path
     manifest: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the tokenizer and with every byte of the tokens."""
+        sums = [entry["xxh3"] for entry in self.manifest["files"]]
+        return xxhash.xxh3_64_hexdigest(json.dumps([self.manifest["tokenizer"], sums]).encode())
 
     def split(self, split: str) -> list[TokenFile]:
         """The token files of `train` or `validation`, memory-mapped."""

@@ -6,7 +6,7 @@ this machine give in that time; `--depth --steps` fix them.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from dodam.machine import Machine
     from dodam.models.decoder import Decoder, DecoderConfig
     from dodam.tokenizer.tokenizer import Tokenizer
-    from dodam.train.loop import LoopConfig
 
 DEFAULT_CONTEXT = 512
 DEFAULT_DEPTH = 6
+FEW_TOKENS = 500_000  # some 2 MB of text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +74,14 @@ def run(config: Pretrain) -> dict[str, Any]:
     context = choices["context"] if choices else config.context or DEFAULT_CONTEXT
     rows = RowLoader(shards.split("train"), context, config.seed)
     held_back = held_back_rows(config, shards, context)
+    training.same_data(config, choices, shards.fingerprint)
     if not choices:
         tell_rows(rows)
-        choices = choose(config, machine, tokenizer, rows)
+        choices = {"data": shards.fingerprint, **choose(config, machine, tokenizer, rows)}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     model = build_decoder(sizes(config, tokenizer.size, context, choices["depth"]), config.seed).to(machine.device)
     if choices["compiled"]:
         training.compile_blocks(model)
-    loop = loop_bounds(config, choices, rows)
 
     def batches(step: int) -> "list[TokenBatch]":
         taken = rows.rows(step * batch, batch)
@@ -100,7 +100,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         batches=batches,
         objective=TokenCrossEntropy(machine.torch_dtype, compiled=choices["compiled"]),
         optim=OptimConfig(**choices["optim"]),
-        loop=loop,
+        loop=training.loop_bounds(config, choices, rows.tokens_per_epoch / (batch * context)),
         validate=validate if held_back else None,
         unit="bits per byte",
         sample=lambda: continuations(model, tokenizer, held_back or rows),
@@ -114,24 +114,21 @@ def run(config: Pretrain) -> dict[str, Any]:
     )
     result = training.train_run(config, "pretrain", setup, choices)
     if config.budget is not None:
-        tell_end(config, choices, result, most_steps=loop.steps)
+        steps = f"--depth {choices['depth']} --batch {choices['batch']} --steps {result['steps']}"
+        print(f"pretrain: to repeat it: {steps}", file=sys.stderr)
     return result
 
 
 def tell_rows(rows: "RowLoader") -> None:
-    """How many rows the text makes, and how much of it they waste."""
+    """How many rows the text makes, how much of it they waste, and whether it is enough to learn from."""
     told = f"{rows.rows_per_epoch:,} rows of {rows.context} tokens, {rows.wasted:.2%} of the tokens read twice or never"
     print(f"pretrain: {told}.", file=sys.stderr)
-
-
-def loop_bounds(config: Pretrain, choices: dict[str, Any], rows: "RowLoader") -> "LoopConfig":
-    """The bounds every training stage has; under a budget also the steps after which more passes teach little."""
-    from dodam.train.budget import most_steps
-
-    bounds = training.loop_bounds(config, choices)
-    if config.budget is None:
-        return bounds
-    return replace(bounds, steps=most_steps(rows.tokens_per_epoch, choices["batch"] * rows.context))
+    if rows.tokens_per_epoch < FEW_TOKENS:
+        print(
+            f"pretrain: {rows.tokens_per_epoch:,} tokens are very few; a model needs about {FEW_TOKENS:,} before what "
+            "it writes makes sense. More text helps more than more time.",
+            file=sys.stderr,
+        )
 
 
 def held_back_rows(config: Pretrain, shards: "Shards", context: int) -> "RowLoader | None":
@@ -147,20 +144,6 @@ def held_back_rows(config: Pretrain, shards: "Shards", context: int) -> "RowLoad
             file=sys.stderr,
         )
         return None
-
-
-def tell_end(config: Pretrain, choices: dict[str, Any], result: dict[str, Any], *, most_steps: int | None) -> None:
-    """What a run under a budget came to: its steps, and the time left over when the data was read often enough."""
-    from dodam.train.budget import MOST_EPOCHS
-    from dodam.train.metrics import duration
-
-    seconds_left = choices["seconds"] - result["seconds"]
-    if result["steps"] == most_steps and seconds_left >= 1:
-        left = duration(seconds_left)
-        passes = f"the data was read {MOST_EPOCHS:g} times, and more would teach little"
-        print(f"pretrain: {passes}: {left} of {config.budget} are saved.", file=sys.stderr)
-    steps = f"--depth {choices['depth']} --batch {choices['batch']} --steps {result['steps']}"
-    print(f"pretrain: to repeat it: {steps}", file=sys.stderr)
 
 
 def find_tokenizer(config: Pretrain) -> "Tokenizer":

@@ -7,6 +7,7 @@ packed into rows and attention stays within each, so packing changes nothing.
 
 import sys
 from dataclasses import dataclass, field, replace
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,14 +19,14 @@ from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
     from dodam.data.batch import TokenBatch
-    from dodam.data.conversation import Conversation, Encoded
-    from dodam.data.loader import RowLoader
+    from dodam.data.conversation import Conversation, Encoded, Messages
     from dodam.data.packing import PackedLoader
     from dodam.folder import LoadedModel
     from dodam.machine import Machine
     from dodam.tokenizer.tokenizer import Tokenizer
 
 DEFAULT_EPOCHS = 2.0
+QUESTIONS = 6  # asked when progress is shown
 TUNING_RATE = 0.5  # of pretraining's learning rates
 
 
@@ -64,7 +65,9 @@ def run(config: Sft) -> dict[str, Any]:
         return done
     from dodam.data.batch import with_text
     from dodam.data.conversation import CHAT_TEMPLATE
+    from dodam.data.loader import RowLoader
     from dodam.data.packing import PackedLoader
+    from dodam.data.shards import ensure_shards
     from dodam.folder import load_model
     from dodam.stages.validation import answer_loss, answers
     from dodam.train.objective import TokenCrossEntropy
@@ -79,14 +82,17 @@ def run(config: Sft) -> dict[str, Any]:
     learned, held_back, questions = read(config, tokenizer, context)
     rows = PackedLoader(learned, context, tokenizer.pad, config.seed)
     held_back_rows = PackedLoader(held_back, context, tokenizer.pad, config.seed)
+    shards = ensure_shards(config.replay, tokenizer) if config.replay else None
+    text = RowLoader(shards.split("train"), context, config.seed + 1) if shards else None
+    digest = rows.fingerprint + (shards.fingerprint if shards else "")
+    training.same_data(config, choices, digest)
     if not choices:
-        choices = choose(config, machine, loaded, rows)
+        choices = {"data": digest, **choose(config, machine, loaded, rows)}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     if choices["compiled"]:
         training.compile_blocks(model)
     lint(learned[0], tokenizer, rows)
 
-    text = replayed(config, tokenizer, context)
     num_chat, num_text = rows_of_a_step(config, batch)
 
     def batches(step: int) -> "list[TokenBatch]":
@@ -99,8 +105,8 @@ def run(config: Sft) -> dict[str, Any]:
         batches=batches,
         objective=TokenCrossEntropy(machine.torch_dtype, compiled=choices["compiled"]),
         optim=OptimConfig(**choices["optim"]),
-        loop=training.loop_bounds(config, choices),
-        validate=lambda model: answer_loss(model, held_back_rows, machine.torch_dtype),
+        loop=training.loop_bounds(config, choices, rows.rows_per_epoch / num_chat),
+        validate=(lambda model: answer_loss(model, held_back_rows, machine.torch_dtype)) if held_back else None,
         unit="nats per answer token",
         sample=lambda: answers(model, tokenizer, questions),
         chat_template=tokenizer.chat_template or CHAT_TEMPLATE,
@@ -121,16 +127,6 @@ def rows_of_a_step(config: Sft, batch: int) -> tuple[int, int]:
     """How many of a step's rows are conversations, and how many text that is read along."""
     num_text = min(batch - 1, round(batch * config.replay_share)) if config.replay else 0
     return batch - num_text, num_text
-
-
-def replayed(config: Sft, tokenizer: "Tokenizer", context: int) -> "RowLoader | None":
-    """Rows of the text that is read along; None without --replay."""
-    from dodam.data.loader import RowLoader
-    from dodam.data.shards import ensure_shards
-
-    if config.replay is None:
-        return None
-    return RowLoader(ensure_shards(config.replay, tokenizer).split("train"), context, config.seed + 1)
 
 
 def check_tokens(tokenizer: "Tokenizer", where: Path) -> None:
@@ -156,7 +152,8 @@ def read(config: Sft, tokenizer: "Tokenizer", context: int) -> "tuple[list[Encod
     conversations = [named(conversation, config.name) for conversation in rows]
     if config.max_conversations:
         conversations = conversations[: config.max_conversations]
-    learned, held_back, questions, too_long = [], [], [], 0
+    learned, held_back, too_long = [], [], 0
+    questions: list[list[int]] = []
     encoded = encode_many(tokenizer, [conversation.messages for conversation in conversations])
     for conversation, whole in zip(conversations, encoded, strict=True):
         kept = whole if len(whole.ids) <= context + 1 else shortened(tokenizer, conversation.messages, context + 1)
@@ -167,9 +164,8 @@ def read(config: Sft, tokenizer: "Tokenizer", context: int) -> "tuple[list[Encod
         digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
         if digest / 2**64 < config.validation:
             held_back.append(kept)
-            if len(questions) < 6:
-                first = [m for m in conversation.messages if m["role"] != "assistant"][:1]
-                questions.append(encode(tokenizer, first, generation_prompt=True).ids)
+            if len(questions) < QUESTIONS:
+                questions.append(encode(tokenizer, opening(conversation), generation_prompt=True).ids)
         else:
             learned.append(kept)
     if too_long:
@@ -180,7 +176,20 @@ def read(config: Sft, tokenizer: "Tokenizer", context: int) -> "tuple[list[Encod
         raise DataError(
             "no conversation can be learned from", where=", ".join(config.data), mend="Check --context and the files."
         )
-    return learned, held_back or learned[:16], questions or [learned[0].ids[:8]]
+    if not held_back:
+        print(
+            f"sft: none of {len(learned)} conversations is held back, so nothing is measured on them. "
+            "More of them or a larger --validation mend that.",
+            file=sys.stderr,
+        )
+        first = [encode(tokenizer, opening(one), generation_prompt=True).ids for one in conversations[:QUESTIONS]]
+        questions = [ids for ids in first if len(ids) < context] or [learned[0].ids[:1]]
+    return learned, held_back, questions
+
+
+def opening(conversation: "Conversation") -> "Messages":
+    """What stands before its first answer."""
+    return list(takewhile(lambda message: message["role"] != "assistant", conversation.messages))
 
 
 def named(conversation: "Conversation", name: str) -> "Conversation":
@@ -231,13 +240,11 @@ def choose(config: Sft, machine: "Machine", loaded: "LoadedModel", rows: "Packed
 
 def lint(one: "Encoded", tokenizer: "Tokenizer", rows: "PackedLoader") -> None:
     """Show what will be learned: one conversation, what is trained on between »« and the rest as it is."""
-    shown, inside = "", False
-    for token, trained in zip(one.ids, one.trained, strict=True):
-        if trained != inside:
-            shown, inside = shown + ("»" if trained else "«"), trained
-        shown += tokenizer.piece(token)
+    spans = groupby(zip(one.ids, one.trained, strict=True), key=lambda pair: pair[1])
+    texts = [(trained, tokenizer.decode([token for token, _ in span], special=True)) for trained, span in spans]
+    shown = "".join(f"»{text}«" if trained else text for trained, text in texts)
     print(
         f"sft: {rows.rows_per_epoch} rows, {rows.wasted:.2%} of their positions padded. "
-        f"Only what stands between » and « is learned:\n{shown}{'«' if inside else ''}".replace("\n", "\n  "),
+        f"Only what stands between » and « is learned:\n{shown}".replace("\n", "\n  "),
         file=sys.stderr,
     )

@@ -179,14 +179,25 @@ def learning_rates(config: Training, scale: float = 1.0) -> dict[str, float]:
     }
 
 
-def loop_bounds(config: Training, choices: dict[str, Any]) -> "LoopConfig":
+def same_data(config: Training, choices: dict[str, Any], digest: str) -> None:
+    """UsageError when a run that goes on would read other data than it began with."""
+    if choices.get("data", digest) != digest:
+        raise UsageError(
+            "what it reads has changed since this run began",
+            where=str(config.out),
+            mend="Put the data back as it was, or begin again with another --out.",
+        )
+
+
+def loop_bounds(config: Training, choices: dict[str, Any], steps_per_epoch: float) -> "LoopConfig":
     """Steps or seconds, and how often to look up. Under a budget the loop gets what is left of it when the loop
-    begins."""
+    begins, and ends sooner when more passes over the data would teach little."""
+    from dodam.train.budget import most_steps
     from dodam.train.loop import LoopConfig
     from dodam.train.schedule import Schedule
 
     return LoopConfig(
-        steps=choices["steps"] if config.budget is None else None,
+        steps=choices["steps"] if config.budget is None else most_steps(steps_per_epoch),
         seconds=choices["seconds"] if config.budget is not None else None,
         schedule=Schedule(warmup=config.warmup, decay=config.decay),
         validate_every=config.validate_every,
@@ -249,7 +260,18 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     )
     metrics.draw(config.out / "metrics.jsonl", config.out / "loss.png", setup.unit)
     files.write_json(config.out / "result.json", result)
+    if config.budget is not None and outcome.steps == setup.loop.steps:
+        tell_rest(config, stage, choices, outcome.seconds)
     return result
+
+
+def tell_rest(config: Training, stage: str, choices: dict[str, Any], seconds: float) -> None:
+    """How much of a budget is left over when the data was read often enough."""
+    from dodam.train.metrics import duration
+
+    if (left := choices["seconds"] - seconds) >= 1:
+        left_over = f"{duration(left)} of {config.budget} are saved"
+        print(f"{stage}: more passes over the data would teach little: {left_over}.", file=sys.stderr)
 
 
 def same_command(config: Training) -> str:

@@ -117,9 +117,10 @@ class Tokenizer:
         ids, offsets = self.encode_flat(texts)
         return [ids[offsets[index] : offsets[index + 1]].tolist() for index in range(len(texts))]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids: special tokens have none, bytes that are no UTF-8 become U+FFFD."""
-        return self.raw.decode(list(ids), skip_special_tokens=True)
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of ids: special tokens have none (with `special` their names), bytes that are no UTF-8 become
+        U+FFFD."""
+        return self.raw.decode(list(ids), skip_special_tokens=not special)
 
     def piece(self, token: int) -> str:
         """One token to look at: its text, a special token's name; part of a character is U+FFFD."""

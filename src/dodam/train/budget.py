@@ -15,6 +15,7 @@ from dodam.models.decoder import DecoderConfig
 
 TOKENS_PER_PARAMETER = 6.0  # read by a model, its embedding table not counted
 MOST_EPOCHS = 4.0  # repeats beyond this teach little (Muennighoff et al. 2023)
+LEAST_STEPS = 200
 DEPTHS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 FIRST_GUESS = 1e11  # training FLOP/s of two CPU cores
 
@@ -59,13 +60,13 @@ def choose(
         if wanted == measured:
             break
     per_step = rows * config.context
-    steps = min(max(1, int(seconds / step_seconds)), most_steps(corpus_tokens, per_step))
+    steps = min(max(1, int(seconds / step_seconds)), most_steps(corpus_tokens / per_step))
     return Choice(depth=measured, batch=rows, steps=steps, tokens=steps * per_step)
 
 
-def most_steps(corpus_tokens: int, tokens_per_step: int) -> int:
-    """Steps after which the corpus was read `MOST_EPOCHS` times."""
-    return math.ceil(MOST_EPOCHS * corpus_tokens / tokens_per_step)
+def most_steps(steps_per_epoch: float) -> int:
+    """Steps after which the data was read `MOST_EPOCHS` times, and no fewer than it takes to learn anything."""
+    return max(LEAST_STEPS, math.ceil(MOST_EPOCHS * steps_per_epoch))
 
 
 def deepest(seconds: float, corpus_tokens: int, shape: Callable[[int], DecoderConfig], flop_rate: float) -> int:
