@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt
 import dodam
 from dodam import cli
 from dodam.errors import DataError, Interrupted, UsageError
-from dodam.flags import field_docs, flags, shown_default
+from dodam.flags import flags, shown_default
 
 DOCS = Path(__file__).parents[1] / "docs" / "cli.md"
 MARK = "<!-- What follows is written by `python tests/test_cli.py`, and checked by the tests. -->"
@@ -292,7 +292,7 @@ def test_every_field_of_every_command_has_a_help_text_and_a_summary():
     for name in cli.COMMANDS:
         config, _ = cli.load(name)
         if config.__module__ != __name__:
-            assert field_docs(config).keys() >= {flag.path[-1] for flag in flags(config)}, name
+            assert [flag.name for flag in flags(config) if not flag.help] == [], name
             assert "(*," not in (inspect.getdoc(config) or ""), f"{name} has no docstring"
 
 
@@ -376,7 +376,7 @@ def test_a_budget_counts_from_the_call(monkeypatch):
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))
 def test_every_command_is_a_function(command):
-    name = command.replace(" ", "_")
+    name = {"import": "import_"}.get(command, command.replace(" ", "_"))
     config, _ = cli.load(command)
     assert name in dodam.__all__ and name in dir(dodam)
     assert set(inspect.signature(getattr(dodam, name)).parameters) == {flag.path[0] for flag in flags(config)}

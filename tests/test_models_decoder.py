@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dodam.errors import FolderError
-from dodam.folder import load_model, save_model
+from dodam.folder import config_json, load_model, save_model
 from dodam.models.build import build_decoder, decoder_config, flops_per_token, num_parameters
-from dodam.models.decoder import Decoder, to_qwen3_config
+from dodam.models.decoder import Decoder
 from dodam.nn.attention import attend, attend_explicitly
 from dodam.nn.cache import Cache
 from dodam.nn.mask import CAUSAL, Mask, document_mask
@@ -200,7 +200,7 @@ def test_the_same_seed_gives_the_same_weights_and_sizes_follow_depth() -> None:
     one, two, other = build_decoder(config, 7), build_decoder(config, 7), build_decoder(config, 8)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert not torch.equal(one.embedding.weight, other.embedding.weight)
-    assert to_qwen3_config(config)["hidden_size"] == 192
+    assert config_json(one)["hidden_size"] == 192
     with pytest.raises(ValueError, match="multiple"):
         decoder_config(vocabulary=512, context=32, depth=2, width=64, heads=3, kv_heads=2)
     with pytest.raises(ValueError, match="at least 2"):

@@ -93,7 +93,7 @@ def test_the_dial_sees_the_sizes_that_are_given_and_keeps_what_it_measured() -> 
         timed.append((depth, batch))
         return 0.01 if len(timed) % 2 else 10.0  # a machine that is quick and slow in turns: it never agrees
 
-    dial = budget.choose(1000.0, 10**8, shape, time_step)
+    dial = budget.choose(1000.0, 10**8, 64, shape, time_step)
     assert len(timed) == 3 and timed[-1][0] != timed[-2][0]
     assert (dial.depth, dial.batch) == timed[-1]
     assert dial.steps == 100_000 and dial.tokens == dial.steps * dial.batch * 64
@@ -104,8 +104,8 @@ def test_the_dial_sees_the_sizes_that_are_given_and_keeps_what_it_measured() -> 
             raise UsageError("does not fit")
         return shape(depth)
 
-    assert budget.deepest(1e9, 10**9, only_even, 1e12) == 24
-    four_passes = budget.choose(1000.0, 640_000, shape, lambda depth, batch: 0.01, depth=2, batch=8).steps
+    assert budget.deepest(1e9, 10**9, 64, only_even, 1e12) == 24
+    four_passes = budget.choose(1000.0, 640_000, 64, shape, lambda depth, batch: 0.01, depth=2, batch=8).steps
     assert four_passes == 4 * 640_000 // (8 * 64)
 
 

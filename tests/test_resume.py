@@ -24,6 +24,8 @@ STAGES = {
     "pretrain": ["pretrain", "--data", "{data}", "--depth", "1", "--width", "64", "--context", "64"],
     "sft": ["sft", "--data", "{chat}", "--model", "{base}", "--microbatch", "2"],
     "sft with replay": ["sft", "--data", "{chat}", "--model", "{base}", "--replay", "{data}"],
+    "sft with lora": ["sft", "--data", "{chat}", "--model", "{base}", "--lora.rank", "4", "--lora.dropout", "0.1"],
+    "pretrain from a model": ["pretrain", "--data", "{data}", "--model", "{base}", "--layer-decay", "0.9"],
 }
 
 
@@ -135,7 +137,7 @@ def test_a_run_that_would_go_on_with_other_data_is_refused(stage: str, world: di
         copy(world[name], mine[name])
     out = tmp_path / "run"
     kill_after(command(stage, mine, out), out, 3, 0.0)
-    if stage == "sft":
+    if "--replay" not in STAGES[stage] and stage.startswith("sft"):
         with open(mine["chat"], "a", encoding="utf-8") as file:
             file.write('{"question": "one", "answer": "more"}\n')
     else:

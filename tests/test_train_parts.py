@@ -85,14 +85,16 @@ def test_adamw_equals_torch() -> None:
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (12, 40), (40, 12)])
-def test_orthogonalize_comes_near_the_polar_factor(shape: tuple[int, int]) -> None:
-    matrices = random(3, *shape)
-    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+def test_orthogonalize_goes_towards_the_polar_factor(shape: tuple[int, int]) -> None:
+    u, s, v = torch.linalg.svd(random(3, *shape), full_matrices=False)
+    matrices = u * torch.logspace(0, -2, s.shape[-1]) @ v  # as gradients are: a few large directions, many small ones
     values = torch.linalg.svdvals(orthogonalize(matrices).float())
-    assert values.min() > 0.6
-    assert values.max() < 1.3
+    assert values.max() < 2.0
+    assert values.median() > 0.5
     cosine = F.cosine_similarity(orthogonalize(matrices).float().flatten(1), (u @ v).flatten(1))
-    assert cosine.min() > 0.97
+    before = F.cosine_similarity(matrices.flatten(1), (u @ v).flatten(1))
+    assert (cosine > before + 0.15).all()
+    assert cosine.min() > 0.85
 
 
 def test_muon_is_nesterov_momentum_orthogonalised() -> None:

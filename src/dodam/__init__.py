@@ -1,10 +1,12 @@
 """Dodam: from your own text to a language model you own.
 
 Every command is also a function with its flags as arguments: `dodam.pretrain(data="data", out="runs/mine", depth=4)`,
-`dodam.tokenizer_train(...)`. They return what `--json` prints. Nothing heavy is loaded before the first call.
+`dodam.tokenizer_train(...)`, `dodam.import_(...)`. They return what `--json` prints. Nothing heavy is loaded before the
+first call.
 """
 
 import inspect
+import keyword
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -14,8 +16,15 @@ from typing import Any
 
 from dodam.cli import COMMANDS, call, load
 
+
+def python_name(command: str) -> str:
+    """What a command is called in Python: `tokenizer_train`, `import_`."""
+    name = command.replace(" ", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
 __version__ = "0.1.0"
-__all__ = ["__version__", *(name.replace(" ", "_") for name in COMMANDS)]
+__all__ = ["__version__", *map(python_name, COMMANDS)]
 
 
 class CallableModule(ModuleType):
@@ -38,7 +47,7 @@ def function(command: str) -> Callable[..., dict]:
     from dodam.flags import documentation, signature
 
     config, _ = load(command)
-    name = command.replace(" ", "_")
+    name = python_name(command)
 
     def run(*args: Any, **values: Any) -> dict:
         _begin(config, time.monotonic())
@@ -63,7 +72,7 @@ def _begin(config: type, started: float) -> None:
 
 def __getattr__(name: str) -> Any:
     for command in COMMANDS:
-        if command.replace(" ", "_") == name:
+        if python_name(command) == name:
             module = find_spec(f"dodam.{name}")  # a module of the same name is a CallableModule
             return import_module(f"dodam.{name}") if module else function(command)
     raise AttributeError(f"module 'dodam' has no attribute {name!r}")

@@ -44,6 +44,10 @@ COMMANDS = {
     "generate": Command("dodam.generate.generate", "Generate", "Continue a text or answer one prompt.", "Use a model"),
     "chat": Command("dodam.generate.chat", "Chat", "Talk to a model in the terminal."),
     "serve": Command("dodam.serve.app", "Serve", "Serve models: an OpenAI-compatible API and a chat page."),
+    "import": Command(
+        "dodam.exchange.incoming", "Import", "Take in open weights, from a folder or the hub.", "Exchange"
+    ),
+    "export": Command("dodam.exchange.outgoing", "Export", "Write a model for other programs: GGUF, Hugging Face."),
 }
 
 

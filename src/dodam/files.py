@@ -82,6 +82,23 @@ def append_line(path: str | Path, line: str) -> None:
 
 
 @contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Yields where to write, beside `path`; a block that ends well puts that file in `path`'s place in one move."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(path)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:  # Windows flushes only what may be written
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
 def new_dir(path: str | Path) -> Iterator[Path]:
     """Yields an empty folder beside `path`; a block that ends well puts it in `path`'s place in one move."""
     path = Path(path)
@@ -99,11 +116,13 @@ def new_dir(path: str | Path) -> Iterator[Path]:
 
 
 def remove_stale(path: Path) -> None:
-    """Remove what `new_dir` of a killed process left beside `path`; that of a process at work stays."""
+    """Remove what a killed process left beside `path`; that of a process at work stays."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         pid = left.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
         if pid.isdecimal() and not alive(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
+            if left.is_file():
+                left.unlink(missing_ok=True)
 
 
 def alive(pid: int) -> bool:

@@ -5,27 +5,33 @@ llama.cpp's converter read as it is, and back.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
 from dodam import files
 from dodam.errors import FolderError
-from dodam.models.decoder import QWEN3_NAMES, Decoder, from_qwen3_config, to_qwen3_config
-from dodam.tensors import read_tensors, write_tensors
+from dodam.exchange.families import FAMILIES, family_of
+from dodam.exchange.mapping import Family, Kind, load_theirs, table_of, to_theirs
+from dodam.models.build import outline
+from dodam.models.decoder import Decoder
+from dodam.tensors import ModelTensors, has_model_tensors, write_model_tensors
 from dodam.tokenizer.tokenizer import Tokenizer
 
 FORMAT = 1
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(Generic[M]):
     """A model folder in memory. `generation` is generation_config.json, `info` is dodam.json ({} for foreign
     folders)."""
 
-    model: Decoder
+    model: M
     tokenizer: Tokenizer
     generation: dict[str, Any]
     info: dict[str, Any]
@@ -42,7 +48,7 @@ def model_path(path: str | Path) -> Path:
     """A model folder as it is; of a run folder, its `model`. FolderError when there is neither."""
     path = Path(path)
     for candidate in (path, path / "model"):
-        if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
+        if (candidate / "config.json").is_file() and has_model_tensors(candidate):
             return candidate
     if not path.exists():
         raise FolderError("there is no such folder", where=str(path), mend="Name a model folder or a run folder.")
@@ -53,26 +59,29 @@ def model_path(path: str | Path) -> Path:
     )
 
 
-def load_model(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Read a model folder. FolderError names the file and what is wrong with it."""
+def load_model(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel[Decoder]:
+    """Read the folder of a decoder. FolderError as in `load`."""
+    return load(path, ("decoder",), device=device, dtype=dtype)
+
+
+def load(
+    path: str | Path, kinds: Sequence[Kind], *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> LoadedModel[Any]:
+    """Read a model folder of one of these kinds. FolderError names the file and what is wrong with it."""
     path = model_path(path)
     values = files.read_json(path / "config.json")
     info = files.read_json(path / "dodam.json") if (path / "dodam.json").is_file() else {}
     if info:
         files.check_format(info.get("format"), FORMAT, path / "dodam.json")
-    if values.get("model_type") != "qwen3":
+    family = family_of(values.get("model_type"), str(path / "config.json"))
+    if family.kind not in kinds:
+        article = "an" if family.kind.startswith("e") else "a"
         raise FolderError(
-            f"model_type {values.get('model_type')!r} is not one of ours (qwen3)", where=str(path / "config.json")
+            f"holds {article} {family.kind} ({family.model_type}); here a model must be: {' or '.join(kinds)}",
+            where=str(path),
         )
-    try:
-        config = from_qwen3_config(values)
-    except (KeyError, ValueError) as error:
-        raise FolderError(f"the sizes cannot be used: {error}", where=str(path / "config.json")) from None
-    weights = read_tensors(path / "model.safetensors")
-    model = Decoder(config)
-    model.load_state_dict(
-        ours_from_theirs(weights, config.depth, tied=config.tied, where=path / "model.safetensors", model=model)
-    )
+    model = read_model(path, family, values, dtype)
+    config = model.config
     tokenizer = Tokenizer.load(path)
     if tokenizer.size > config.vocabulary:
         raise FolderError(
@@ -80,12 +89,25 @@ def load_model(path: str | Path, *, device: str = "cpu", dtype: torch.dtype = to
         )
     generation_file = path / "generation_config.json"
     generation = files.read_json(generation_file) if generation_file.is_file() else {}
-    return LoadedModel(model.to(device=device, dtype=dtype).eval(), tokenizer, generation, info, path)
+    return LoadedModel(model.to(device).eval(), tokenizer, generation, info, path)
+
+
+def read_model(path: Path, family: Family, values: dict[str, Any], dtype: torch.dtype) -> Any:
+    """The model of a folder whose config.json holds `values`, in `dtype`; only one tensor at a time is there twice."""
+    try:
+        config = family.from_theirs(values)
+    except (KeyError, ValueError) as error:
+        raise FolderError(f"the sizes cannot be used: {error}", where=str(path / "config.json")) from None
+    model: Any = outline(family.model, config).to(dtype).to_empty(device="cpu")
+    model.complete()
+    weights = ModelTensors(path)
+    load_theirs(model, weights, table_of(family, config), where=weights.where, ignored=family.ignored)
+    return model
 
 
 def save_model(
     path: str | Path,
-    model: Decoder,
+    model: Any,
     tokenizer: Tokenizer,
     *,
     chat_template: str | None = None,
@@ -94,61 +116,30 @@ def save_model(
 ) -> Path:
     """Write a model folder beside `path` and put it there in one move, so that it is whole or not there at all."""
     path = Path(path)
-    model.fold_embedding_norm()
+    if isinstance(model, Decoder):
+        model.fold_embedding_norm()
     with files.new_dir(path) as folder:
-        files.write_json(folder / "config.json", {**to_qwen3_config(model.config), **token_ids(tokenizer)})
-        write_tensors(theirs_from_ours(model), folder / "model.safetensors", metadata={"format": "pt"})
+        files.write_json(folder / "config.json", {**config_json(model), **token_ids(tokenizer)})
+        write_model_tensors(to_theirs(model, table_of(FAMILIES[model.config.family], model.config)), folder)
         tokenizer.save(folder, chat_template=chat_template, context=model.config.context)
-        stop_ids = [tokenizer.eos, tokenizer.end] if chat_template else tokenizer.eos
+        ends = sorted({tokenizer.eos, tokenizer.end})
+        stop_ids = ends if chat_template and len(ends) > 1 else tokenizer.eos
         files.write_json(folder / "generation_config.json", {**token_ids(tokenizer), "eos_token_id": stop_ids})
         files.write_json(folder / "dodam.json", {"format": FORMAT, **info})
         (folder / "README.md").write_text(card, encoding="utf-8")
     return path
 
 
+def config_json(model: Any) -> dict[str, Any]:
+    """The `config.json` of a model, without the ids of its special tokens."""
+    family = FAMILIES[model.config.family]
+    dtype = str(model.embedding.weight.dtype).removeprefix("torch.")
+    about = {"architectures": [family.architecture], "model_type": family.model_type, "torch_dtype": dtype}
+    return {**about, **family.to_theirs(model.config)}
+
+
 def token_ids(tokenizer: Tokenizer) -> dict[str, int]:
     return {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "pad_token_id": tokenizer.pad}
-
-
-def theirs_from_ours(model: Decoder) -> dict[str, torch.Tensor]:
-    """Our weights under Qwen3's names, fp32, contiguous; a tied head is left out."""
-    ours = model.state_dict()
-    return {
-        theirs: ours[name].detach().to("cpu", torch.float32).contiguous()
-        for theirs, name in qwen3_names(model.config.depth, tied=model.config.tied)
-    }
-
-
-def ours_from_theirs(
-    weights: dict[str, torch.Tensor], depth: int, *, tied: bool, where: Path, model: Decoder
-) -> dict[str, torch.Tensor]:
-    """Qwen3's names turned into ours; every tensor must be there, none may be left over, every shape must fit."""
-    names = qwen3_names(depth, tied=tied)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    missing = [theirs for theirs, _ in names if theirs not in weights]
-    extra = sorted(set(weights) - {theirs for theirs, _ in names} - ({"lm_head.weight"} if tied else set()))
-    if missing or extra:
-        what = f"tensors missing: {missing[:3]}" if missing else f"tensors nobody asked for: {extra[:3]}"
-        raise FolderError(what, where=str(where), mend="The file does not belong to this config.json.")
-    for theirs, name in names:
-        if weights[theirs].shape != shapes[name]:
-            what = f"{theirs} is {tuple(weights[theirs].shape)}, config.json says {tuple(shapes[name])}"
-            raise FolderError(what, where=str(where), mend="The file does not belong to this config.json.")
-    ours = {name: weights[theirs].float() for theirs, name in names}
-    if tied:
-        ours["output.weight"] = ours["embedding.weight"]
-    return ours
-
-
-def qwen3_names(depth: int, *, tied: bool) -> list[tuple[str, str]]:
-    """(their name, our name) of every tensor that is stored."""
-    names = []
-    for theirs, ours in QWEN3_NAMES:
-        if "{i}" in ours:
-            names += [(theirs.format(i=i), ours.format(i=i)) for i in range(depth)]
-        elif not (tied and ours == "output.weight"):
-            names.append((theirs, ours))
-    return names
 
 
 def model_card(title: str, facts: dict[str, Any]) -> str:

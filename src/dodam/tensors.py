@@ -1,13 +1,23 @@
-"""Named tensors on disk, as safetensors: no pickle anywhere. Errors are those of any other file."""
+"""Named tensors on disk, as safetensors: no pickle anywhere. Errors are those of any other file.
+
+One file, or several with an index, as Hugging Face splits large models.
+"""
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Size, Tensor
 
+from dodam import files
 from dodam.errors import FolderError
+
+FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+LARGEST = 5_000_000_000  # bytes in one file of a model
+TORN = "The file is torn; write it or fetch it again."
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -26,5 +36,75 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        mend = "The file is torn; write it again."
-        raise FolderError(f"the weights cannot be read ({error})", where=str(path), mend=mend) from None
+        raise FolderError(f"the weights cannot be read ({error})", where=str(path), mend=TORN) from None
+
+
+def write_model_tensors(tensors: dict[str, Tensor], folder: Path, largest: int = LARGEST) -> None:
+    """Write a model's tensors into a folder: one file, or several of up to `largest` bytes and their index."""
+    parts: list[dict[str, Tensor]] = [{}]
+    room = largest
+    for name, tensor in tensors.items():
+        if tensor.nbytes > room and parts[-1]:
+            parts.append({})
+            room = largest
+        parts[-1][name] = tensor
+        room -= tensor.nbytes
+    if len(parts) == 1:
+        write_tensors(parts[0], folder / FILE, metadata={"format": "pt"})
+        return
+    index: dict[str, str] = {}
+    for number, part in enumerate(parts, start=1):
+        name = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        write_tensors(part, folder / name, metadata={"format": "pt"})
+        index |= dict.fromkeys(part, name)
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    files.write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": index})
+
+
+def has_model_tensors(folder: Path) -> bool:
+    """Whether a folder holds a model's weights, in one file or in several."""
+    return (folder / FILE).is_file() or (folder / INDEX).is_file()
+
+
+class ModelTensors(Mapping[str, Tensor]):
+    """The tensors of a model folder, each read when it is asked for, so that they are never all in memory twice.
+
+    FolderError when a file is missing, torn or does not hold what the index says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.where = folder / FILE
+        promised: dict[str, str] = {}
+        if not self.where.is_file():
+            self.where = folder / INDEX
+            promised = files.read_json(self.where).get("weight_map") or {}
+            if not promised:
+                raise FolderError("holds no weight_map", where=str(self.where), mend=TORN)
+        self.opened = {name: open_tensors(folder / name) for name in sorted(set(promised.values()) or {FILE})}
+        self.places = {key: name for name, file in self.opened.items() for key in file.keys()}  # noqa: SIM118
+        if missing := sorted(set(promised) - set(self.places)):
+            raise FolderError(f"the files do not hold {missing[:3]}", where=str(self.where), mend=TORN)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.opened[self.places[name]].get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def shapes(self) -> dict[str, Size]:
+        """The shape of every tensor, without reading one."""
+        return {name: Size(self.opened[place].get_slice(name).get_shape()) for name, place in self.places.items()}
+
+    def dtypes(self) -> set[str]:
+        """The dtypes that are stored, as safetensors calls them: F32, BF16, F16."""
+        return {self.opened[place].get_slice(name).get_dtype() for name, place in self.places.items()}
+
+
+def open_tensors(path: Path) -> Any:
+    """A safetensors file, to be read tensor by tensor."""
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise FolderError(f"the weights cannot be read ({error})", where=str(path), mend=TORN) from None

@@ -39,6 +39,20 @@ CHAT_TEMPLATE = (
 )
 """The chat template in Hugging Face's form; what stands between the `generation` marks is learned."""
 
+PLAIN_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{{ '### ' + message['role'] + '\\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\\n' }}"
+    "{% else %}"
+    "{{ message['content'] + '\\n\\n' }}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### assistant\\n' }}{% endif %}"
+)
+"""The chat template of an imported model that has none and knows no token for a role."""
+
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter", "사람", "사용자"), "user"),
@@ -188,8 +202,11 @@ def encode_many(
     tokenizer: "Tokenizer", conversations: Sequence[Sequence[dict[str, str]]], *, generation_prompt: bool = False
 ) -> list[Encoded]:
     """The same for many conversations at once, and faster."""
-    template = tokenizer.chat_template or CHAT_TEMPLATE
-    all_parts = [_parts(template, tuple(m["role"] for m in messages), generation_prompt) for messages in conversations]
+    template, names = template_of(tokenizer), tokenizer.names
+    all_parts = [
+        _parts(template, tuple(m["role"] for m in messages), generation_prompt, names.bos, names.end)
+        for messages in conversations
+    ]
     contents = iter(
         tokenizer.encode_batch(
             [
@@ -217,9 +234,21 @@ def encode_many(
     return encoded
 
 
-def render(template: str, messages: Sequence[dict[str, str]], *, generation_prompt: bool = False) -> str:
+def template_of(tokenizer: "Tokenizer") -> str:
+    """The tokenizer's own chat template, else the one a model of its kind is tuned with."""
+    return tokenizer.chat_template or (CHAT_TEMPLATE if tokenizer.foreign is None else PLAIN_TEMPLATE)
+
+
+def render(
+    template: str,
+    messages: Sequence[dict[str, str]],
+    *,
+    generation_prompt: bool = False,
+    bos: str = "<bos>",
+    end: str = "<|end|>",
+) -> str:
     """The text of messages by a chat template, as `transformers` renders it."""
-    parts = _parts(template, tuple(message["role"] for message in messages), generation_prompt)
+    parts = _parts(template, tuple(message["role"] for message in messages), generation_prompt, bos, end)
     return "".join(part.text + ("" if part.message is None else messages[part.message]["content"]) for part in parts)
 
 
@@ -233,11 +262,12 @@ class Part(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _parts(template: str, roles: tuple[str, ...], generation_prompt: bool) -> tuple[Part, ...]:
+def _parts(template: str, roles: tuple[str, ...], generation_prompt: bool, bos: str, end: str) -> tuple[Part, ...]:
     """What a template makes of messages with these roles: its own texts and the numbers of the messages whose content
     goes between them, each with whether it is learned.
 
-    The template is rendered with a stand-in for each content, so nothing a message says can reach it."""
+    The template is rendered with a stand-in for each content, so nothing a message says can reach it. Where it has no
+    `generation` marks, the assistant's contents are learned, each with the `end` that follows it."""
     import jinja2
 
     if not roles:
@@ -245,10 +275,12 @@ def _parts(template: str, roles: tuple[str, ...], generation_prompt: bool) -> tu
     messages = [{"role": role, "content": chr(CONTENT + number)} for number, role in enumerate(roles)]
     try:
         text = _compiled(template).render(
-            messages=messages, add_generation_prompt=generation_prompt, bos_token="<bos>", eos_token="<|end|>"
+            messages=messages, add_generation_prompt=generation_prompt, bos_token=bos, eos_token=end
         )
     except jinja2.TemplateError as error:
         raise DataError(f"the chat template refuses the messages: {error}") from None
+    if START not in text:
+        text = marked(text, roles, end)
     parts: list[Part] = []
     literal, learned = "", False
     for character in f"{text}{END}":
@@ -266,6 +298,17 @@ def _parts(template: str, roles: tuple[str, ...], generation_prompt: bool) -> tu
     if [part.message for part in parts if part.message is not None] != list(range(len(roles))):
         raise DataError("the chat template leaves out, repeats or reorders messages")
     return tuple(parts)
+
+
+def marked(text: str, roles: tuple[str, ...], end: str) -> str:
+    """A rendered template with marks around each content of the assistant and the `end` behind it."""
+    for number, role in enumerate(roles):
+        if role == "assistant":
+            content = chr(CONTENT + number)
+            after = text.partition(content)[2]
+            until = after[: after.index(end) + len(end)] if end in after.split(chr(CONTENT + number + 1))[0] else ""
+            text = text.replace(content + until, f"{START}{content}{until}{END}")
+    return text
 
 
 @lru_cache(maxsize=8)

@@ -4,6 +4,9 @@ One number, `depth`, sets every other size unless it is given.
 """
 
 import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -71,19 +74,27 @@ def build_decoder(config: DecoderConfig, seed: int) -> Decoder:
     return model
 
 
+@cache
 def num_parameters(config: DecoderConfig) -> int:
     """Weights of a decoder, embedding and head counted (once when tied)."""
-    attention = config.width * config.head_dim * (2 * config.heads + 2 * config.kv_heads) + 2 * config.head_dim
-    block = attention + 3 * config.width * config.feedforward_size + 2 * config.width
-    tables = config.vocabulary * config.width * (1 if config.tied else 2)
-    return config.depth * block + tables + config.width
+    return sum(parameter.numel() for parameter in outline(Decoder, config).parameters())
 
 
+@cache
 def flops_per_token(config: DecoderConfig, context: int) -> float:
     """Floating point operations to train on one token: 6 per weight of every matrix product, and attention's own
-    (Kaplan et al. 2020, section 2.1; causal attention counted at half)."""
-    attention = config.width * config.head_dim * (2 * config.heads + 2 * config.kv_heads)
-    matrices = config.depth * (attention + 3 * config.width * config.feedforward_size)
-    matrices += config.vocabulary * config.width
+    (Kaplan et al. 2020, section 2.1; causal attention counted at half, windows not at all). Of experts those count
+    that are chosen."""
+    matrices = 0.0
+    for name, module in outline(Decoder, config).named_modules():
+        if isinstance(module, nn.Linear):
+            used = config.experts_chosen / config.experts if ".experts." in name else 1.0
+            matrices += used * module.weight.numel()
     scores = config.depth * config.heads * config.head_dim * context
     return 6.0 * (matrices + scores)
+
+
+def outline(model: Callable[[Any], nn.Module], config: Any) -> nn.Module:
+    """A model with sizes and without memory."""
+    with torch.device("meta"):
+        return model(config)

@@ -1,7 +1,11 @@
-"""Attention: `attend` chooses the kernel, `SelfAttention` projects, normalises, rotates and caches.
+"""Attention: `attend` chooses the kernel; `SelfAttention` projects, normalises, rotates and caches; `CrossAttention`
+looks at another sequence.
 
 B batch, T query positions, S key positions, D width, H query heads, K key/value heads, G = H / K, E head width.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +14,7 @@ from torch import Tensor, nn
 from dodam.nn.cache import LayerCache
 from dodam.nn.linear import project
 from dodam.nn.mask import Mask
-from dodam.nn.norm import RMSNorm
+from dodam.nn.norm import NormKind, make_norm
 from dodam.nn.position import rotate
 
 # On CPUs the fused bf16 kernel loses to plain matrix products up to here (docs/benchmarks.md).
@@ -18,36 +22,73 @@ EXPLICIT_UP_TO = 512
 QUERY_BLOCK = 64
 
 
-def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask) -> Tensor:
-    """softmax(q k^T / sqrt(E)) v under `mask` -> [B, H, T, E] (Vaswani et al. 2017, eq. 1).
+def attend(
+    q_BHTE: Tensor,
+    k_BKSE: Tensor,
+    v_BKSE: Tensor,
+    mask: Mask,
+    *,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """softmax(q k^T * scale) v under `mask` -> [B, H, T, E] (Vaswani et al. 2017, eq. 1).
 
-    Query heads share key/value heads in consecutive groups (Ainslie et al. 2023)."""
-    short_on_cpu = q_BHTE.device.type == "cpu" and q_BHTE.dtype == torch.bfloat16 and q_BHTE.shape[2] <= EXPLICIT_UP_TO
-    if short_on_cpu or (q_BHTE.device.type == "cpu" and q_BHTE.shape[2] == 1):
-        return attend_explicitly(q_BHTE, k_BKSE, v_BKSE, mask)
-    triangle = mask.causal and mask.allowed is None
+    Query heads share key/value heads in consecutive groups (Ainslie et al. 2023). `scale` is 1 / sqrt(E) unless given;
+    with `softcap` c, scores become c tanh(score / c) (Gemma 2)."""
+    on_cpu, T = q_BHTE.device.type == "cpu", q_BHTE.shape[2]
+    short = on_cpu and (T == 1 or (q_BHTE.dtype == torch.bfloat16 and T <= EXPLICIT_UP_TO))
+    if short or softcap is not None:
+        return attend_explicitly(q_BHTE, k_BKSE, v_BKSE, mask, scale=scale, softcap=softcap)
+    allowed = mask.allowed
+    if mask.bias is not None:
+        allowed = biased(mask, q_BHTE, k_BKSE)
+    triangle = mask.causal and allowed is None
     return F.scaled_dot_product_attention(
-        q_BHTE, k_BKSE, v_BKSE, attn_mask=mask.allowed, is_causal=triangle, enable_gqa=True
+        q_BHTE, k_BKSE, v_BKSE, attn_mask=allowed, is_causal=triangle, scale=scale, enable_gqa=True
     )
 
 
-def attend_explicitly(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask) -> Tensor:
+def biased(mask: Mask, q_BHTE: Tensor, k_BKSE: Tensor) -> Tensor:
+    """The mask's bias, minus infinity where nothing may be seen."""
+    assert mask.bias is not None
+    bias = mask.bias.to(q_BHTE.dtype)
+    allowed = mask.allowed
+    if allowed is None and mask.causal:
+        allowed = torch.ones(q_BHTE.shape[2], k_BKSE.shape[2], dtype=torch.bool, device=bias.device).tril()
+    return bias if allowed is None else bias.masked_fill(~allowed, float("-inf"))
+
+
+def attend_explicitly(
+    q_BHTE: Tensor,
+    k_BKSE: Tensor,
+    v_BKSE: Tensor,
+    mask: Mask,
+    *,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Tensor:
     """The same, written out. The heads of a group are stacked, so keys and values are never repeated.
 
     Queries go in blocks; under a causal mask each block skips the keys after its end."""
     B, H, T, E = q_BHTE.shape
     K, S = k_BKSE.shape[1:3]
     G = H // K
-    q_BKGTE = (q_BHTE * E**-0.5).view(B, K, G, T, E)
+    q_BKGTE = (q_BHTE * (E**-0.5 if scale is None else scale)).view(B, K, G, T, E)
     outs = []
     for first in range(0, T, QUERY_BLOCK):
         last = min(T, first + QUERY_BLOCK)
         seen = last if mask.causal else S
         q_BKME = q_BKGTE[:, :, :, first:last].reshape(B, K, -1, E)
         scores_BKGTS = (q_BKME @ k_BKSE[:, :, :seen].transpose(-1, -2)).view(B, K, G, last - first, seen)
+        if softcap is not None:
+            scores_BKGTS = softcap * torch.tanh(scores_BKGTS / softcap)
+        if mask.bias is not None:
+            bias_BHTS = mask.bias[..., first:last, :seen].expand(-1, H, -1, -1)
+            scores_BKGTS = scores_BKGTS + bias_BHTS.unflatten(1, (K, G)).to(scores_BKGTS.dtype)
         allowed = mask.allowed
         if allowed is not None:
-            allowed = allowed[:, :, None, first:last, :seen]
+            # A mask for all queries at once (padding) has one row.
+            allowed = (allowed if allowed.shape[2] == 1 else allowed[:, :, first:last])[:, :, None, :, :seen]
         elif mask.causal:
             allowed = torch.ones(T, S, dtype=torch.bool, device=q_BHTE.device).tril()[first:last, :seen]
         if allowed is not None:
@@ -57,23 +98,73 @@ def attend_explicitly(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask
     return torch.cat(outs, dim=3).view(B, H, T, E)
 
 
-class SelfAttention(nn.Module):
-    """Grouped-query self-attention with normalised queries and keys (Henry et al. 2020) and rotary positions."""
+def attention_weights(
+    q_BHTE: Tensor, k_BKSE: Tensor, mask: Mask, *, scale: float | None = None, softcap: float | None = None
+) -> Tensor:
+    """What `attend` weighs the values with, [B, H, T, S], fp32: to be looked at."""
+    k_BHSE = k_BKSE.float().repeat_interleave(q_BHTE.shape[1] // k_BKSE.shape[1], dim=1)
+    scores_BHTS = q_BHTE.float() @ k_BHSE.transpose(-1, -2) * (q_BHTE.shape[-1] ** -0.5 if scale is None else scale)
+    if softcap is not None:
+        scores_BHTS = softcap * torch.tanh(scores_BHTS / softcap)
+    if mask.bias is not None:
+        scores_BHTS = scores_BHTS + mask.bias
+    allowed = mask.allowed
+    if allowed is None and mask.causal:
+        allowed = torch.ones(scores_BHTS.shape[-2:], dtype=torch.bool, device=scores_BHTS.device).tril()
+    if allowed is not None:
+        scores_BHTS = scores_BHTS.masked_fill(~allowed, float("-inf"))
+    return scores_BHTS.softmax(-1)
 
-    def __init__(self, width: int, heads: int, kv_heads: int, head_dim: int, eps: float) -> None:
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """Within, every attention layer notes what it weighs values with, under its name: one [B, H, T, S] a call.
+
+    Nothing else changes: the weights are computed a second time, beside the result."""
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, SelfAttention | CrossAttention)}
+    seen: dict[str, list[Tensor]] = {name: [] for name in layers}
+    for name, layer in layers.items():
+        layer.seen = seen[name]
+    try:
+        yield seen
+    finally:
+        for layer in layers.values():
+            layer.seen = None
+
+
+class SelfAttention(nn.Module):
+    """Grouped-query self-attention; with `qk_norm` queries and keys are normalised (Henry et al. 2020), with a
+    `rotation` they are turned by their positions."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        *,
+        qk_norm: NormKind | None = None,
+        eps: float = 1e-6,
+        bias: bool = False,
+        output_bias: bool = False,
+        scale: float | None = None,
+        softcap: float | None = None,
+    ) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
-        self.query = nn.Linear(width, heads * head_dim, bias=False)
-        self.key = nn.Linear(width, kv_heads * head_dim, bias=False)
-        self.value = nn.Linear(width, kv_heads * head_dim, bias=False)
-        self.output = nn.Linear(heads * head_dim, width, bias=False)
-        self.query_norm = RMSNorm(head_dim, eps)
-        self.key_norm = RMSNorm(head_dim, eps)
+        self.scale, self.softcap = scale, softcap
+        self.query = nn.Linear(width, heads * head_dim, bias=bias)
+        self.key = nn.Linear(width, kv_heads * head_dim, bias=bias)
+        self.value = nn.Linear(width, kv_heads * head_dim, bias=bias)
+        self.output = nn.Linear(heads * head_dim, width, bias=output_bias)
+        self.query_norm = make_norm(qk_norm, head_dim, eps) if qk_norm else nn.Identity()
+        self.key_norm = make_norm(qk_norm, head_dim, eps) if qk_norm else nn.Identity()
+        self.seen: list[Tensor] | None = None
 
     def forward(
         self,
         x_BTD: Tensor,
-        rotation: tuple[Tensor, Tensor],
+        rotation: tuple[Tensor, Tensor] | None,
         mask: Mask,
         cache: LayerCache | None = None,
     ) -> Tensor:
@@ -83,9 +174,42 @@ class SelfAttention(nn.Module):
         q_BHTE = self.query_norm(q_BTM.view(B, T, self.heads, self.head_dim)).transpose(1, 2)
         k_BKTE = self.key_norm(k_BTM.view(B, T, self.kv_heads, self.head_dim)).transpose(1, 2)
         v_BKTE = v_BTM.view(B, T, self.kv_heads, self.head_dim).transpose(1, 2)
-        q_BHTE = rotate(q_BHTE, *rotation).to(v_BKTE.dtype)
-        k_BKTE = rotate(k_BKTE, *rotation).to(v_BKTE.dtype)
+        if rotation is not None:
+            q_BHTE = rotate(q_BHTE, *rotation).to(v_BKTE.dtype)
+            k_BKTE = rotate(k_BKTE, *rotation).to(v_BKTE.dtype)
         if cache is not None:
             k_BKTE, v_BKTE = cache.append(k_BKTE, v_BKTE)
-        out_BHTE = attend(q_BHTE, k_BKTE, v_BKTE, mask)
+        if self.seen is not None:
+            self.seen.append(attention_weights(q_BHTE, k_BKTE, mask, scale=self.scale, softcap=self.softcap))
+        out_BHTE = attend(q_BHTE, k_BKTE, v_BKTE, mask, scale=self.scale, softcap=self.softcap)
+        return self.output(out_BHTE.transpose(1, 2).reshape(B, T, self.heads * self.head_dim))
+
+
+class CrossAttention(nn.Module):
+    """Queries from one sequence, keys and values from another, the memory [B, S, D] (Vaswani et al. 2017, 3.2.3)."""
+
+    def __init__(self, width: int, heads: int, head_dim: int, *, bias: bool = True, scale: float | None = None) -> None:
+        super().__init__()
+        self.heads, self.head_dim, self.scale = heads, head_dim, scale
+        self.query = nn.Linear(width, heads * head_dim, bias=bias)
+        self.key = nn.Linear(width, heads * head_dim, bias=bias)
+        self.value = nn.Linear(width, heads * head_dim, bias=bias)
+        self.output = nn.Linear(heads * head_dim, width, bias=bias)
+        self.seen: list[Tensor] | None = None
+
+    def remember(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """The memory's keys and values, each [B, H, S, E]; the same for every step of a generation."""
+        B, S, _ = memory_BSD.shape
+        return tuple(  # type: ignore[return-value]
+            part.view(B, S, self.heads, self.head_dim).transpose(1, 2)
+            for part in project(memory_BSD, (self.key, self.value))
+        )
+
+    def forward(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], mask: Mask) -> Tensor:
+        """[B, T, D] -> [B, T, D]; `memory` are the keys and values that `remember` gave."""
+        B, T, _ = x_BTD.shape
+        q_BHTE = self.query(x_BTD).view(B, T, self.heads, self.head_dim).transpose(1, 2)
+        if self.seen is not None:
+            self.seen.append(attention_weights(q_BHTE, memory[0], mask, scale=self.scale))
+        out_BHTE = attend(q_BHTE, *memory, mask, scale=self.scale)
         return self.output(out_BHTE.transpose(1, 2).reshape(B, T, self.heads * self.head_dim))

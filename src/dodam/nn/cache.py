@@ -63,6 +63,11 @@ class Cache:
         for tensor in (*self.keys, *self.values):
             tensor[target].copy_(tensor[source])
 
+    def reorder(self, sources_R: Tensor, length: int) -> None:
+        """Row r becomes what row sources_R[r] was, of the first `length` positions; rows after the last r stay."""
+        for tensor in (*self.keys, *self.values):
+            tensor[: len(sources_R), :, :length] = tensor[sources_R, :, :length]
+
     def layer(self, index: int, positions_BT: Tensor, length: int) -> "LayerCache":
         """One layer's keys and values, with where this step's tokens go."""
         return LayerCache(self.keys[index], self.values[index], positions_BT, length)

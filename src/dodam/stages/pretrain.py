@@ -1,11 +1,12 @@
 """Stage `pretrain`: a data folder -> a language model that predicts the next token.
 
-What it reads: token shards of the data folder (made here for the tokenizer, if they are not there yet). What it
-writes: a run folder with the model. `--budget` chooses size, batch and steps for the best model this data and
-this machine give in that time; `--depth --steps` fix them.
+What it reads: token shards of the data folder (made here for the tokenizer, if they are not there yet), and with
+`--model` the model to go on with. What it writes: a run folder with the model. `--budget` chooses size, batch and steps
+for the best model this data and this machine give in that time; `--depth --steps` fix them.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,23 +21,27 @@ if TYPE_CHECKING:
     from dodam.data.batch import TokenBatch
     from dodam.data.loader import RowLoader
     from dodam.data.shards import Shards
+    from dodam.folder import LoadedModel
     from dodam.machine import Machine
     from dodam.models.decoder import Decoder, DecoderConfig
     from dodam.tokenizer.tokenizer import Tokenizer
 
 DEFAULT_CONTEXT = 512
 DEFAULT_DEPTH = 6
+CONTINUED_RATE = 0.3  # of the learning rates that fresh weights have
 FEW_TOKENS = 500_000  # some 2 MB of text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(Training):
-    """Train a language model from nothing on a data folder."""
+    """Train a language model on a data folder, from nothing or from a model."""
 
     data: Path
     """A data folder, as `dodam prepare` writes it."""
     tokenizer: Path | None = None
     """A tokenizer folder. Default: the one the data folder was prepared with, else one is trained and said so."""
+    model: Path | None = None
+    """Go on with this model, ours or an imported one, with its tokenizer; without it the weights are fresh."""
     architecture: Literal["decoder"] = "decoder"
     """Which Transformer: decoder (GPT)."""
     depth: Annotated[int, Gt(0)] | None = None
@@ -69,17 +74,25 @@ def run(config: Pretrain) -> dict[str, Any]:
 
     choices = training.saved_choices(config.out)
     machine = training.machine_for(config, choices)
-    tokenizer = find_tokenizer(config)
+    loaded = load_start(config, machine)
+    tokenizer = loaded.tokenizer if loaded else find_tokenizer(config)
     shards = ensure_shards(config.data, tokenizer)
-    context = choices["context"] if choices else config.context or DEFAULT_CONTEXT
+    context = choices["context"] if choices else context_of(config, loaded)
+
+    def shape(depth: int) -> "DecoderConfig":
+        return loaded.model.config if loaded else sizes(config, tokenizer.size, context, depth)
+
     rows = RowLoader(shards.split("train"), context, config.seed)
     held_back = held_back_rows(config, shards, context)
     training.same_data(config, choices, shards.fingerprint)
     if not choices:
         tell_rows(rows)
-        choices = {"data": shards.fingerprint, **choose(config, machine, tokenizer, rows)}
+        choices = choose(config, machine, rows, shape, loaded) | {"data": shards.fingerprint}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
-    model = build_decoder(sizes(config, tokenizer.size, context, choices["depth"]), config.seed).to(machine.device)
+    model = loaded.model.train() if loaded else build_decoder(shape(choices["depth"]), config.seed).to(machine.device)
+    if loaded is None and config.lora.rank:
+        raise UsageError("fresh weights have to be trained themselves", where="--lora", mend="Name a --model.")
+    factors = training.choose_parts(config, model)
     if choices["compiled"]:
         training.compile_blocks(model)
 
@@ -104,19 +117,46 @@ def run(config: Pretrain) -> dict[str, Any]:
         validate=validate if held_back else None,
         unit="bits per byte",
         sample=lambda: continuations(model, tokenizer, held_back or rows),
-        chat_template=None,
+        chat_template=tokenizer.chat_template,
         card={
+            "base": str(config.model or ""),
+            "base lineage": loaded.info.get("lineage", {}) if loaded else {},
             "data": str(config.data),
             "tokenizer": tokenizer.fingerprint,
             "tokens in the data": rows.tokens_per_epoch,
             "tokens read twice or never": round(rows.wasted, 6),
         },
+        factors=factors,
     )
     result = training.train_run(config, "pretrain", setup, choices)
     if config.budget is not None:
         steps = f"--depth {choices['depth']} --batch {choices['batch']} --steps {result['steps']}"
         print(f"pretrain: to repeat it: {steps}", file=sys.stderr)
     return result
+
+
+def load_start(config: Pretrain, machine: "Machine") -> "LoadedModel | None":
+    """The model to go on with. UsageError for flags that would make it another one."""
+    from dodam.folder import load_model
+
+    if config.model is None:
+        return None
+    fixed = ("tokenizer", "depth", "width", "heads", "kv_heads", "feedforward_size", "tied")
+    given = [name for name in fixed if getattr(config, name)]
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise UsageError("the model to go on with has its own", where=flag, mend=f"Leave out {flag} or --model.")
+    return load_model(config.model, device=machine.device)
+
+
+def context_of(config: Pretrain, loaded: "LoadedModel | None") -> int:
+    """Tokens in a row. UsageError when the model to go on with cannot look back so far."""
+    if loaded is None:
+        return config.context or DEFAULT_CONTEXT
+    most = loaded.model.config.context
+    if config.context and config.context > most:
+        raise UsageError(f"the model looks back on {most} tokens at most", where="--context")
+    return config.context or min(most, DEFAULT_CONTEXT)
 
 
 def tell_rows(rows: "RowLoader") -> None:
@@ -181,26 +221,31 @@ def sizes(config: Pretrain, vocabulary: int, context: int, depth: int) -> "Decod
         raise UsageError(str(error), where="pretrain") from None
 
 
-def choose(config: Pretrain, machine: "Machine", tokenizer: "Tokenizer", rows: "RowLoader") -> dict[str, Any]:
+def choose(
+    config: Pretrain,
+    machine: "Machine",
+    rows: "RowLoader",
+    shape: "Callable[[int], DecoderConfig]",
+    loaded: "LoadedModel | None",
+) -> dict[str, Any]:
     """All that a run is begun with; saved at step 0. With --budget the time dial picks what was not given."""
     from dodam.models.build import flops_per_token, num_parameters
     from dodam.train import budget
 
     if config.budget is not None and config.steps is not None:
         raise UsageError("--steps and --budget bound the same run", mend="Give one of them.")
-    context = rows.context
+    context, fixed = rows.context, loaded.model.config.depth if loaded else config.depth
     if config.budget is None:
-        shape = sizes(config, tokenizer.size, context, config.depth or DEFAULT_DEPTH)
-        batch = config.batch or budget.rows_per_step(num_parameters(shape), context)
-        depth, steps, seconds = shape.depth, config.steps or max(1, rows.rows_per_epoch // batch), None
+        depth, seconds = fixed or DEFAULT_DEPTH, None
+        batch = config.batch or budget.rows_per_step(num_parameters(shape(depth)), context)
+        steps = config.steps or max(1, rows.rows_per_epoch // batch)
         if config.steps is None:
             print(f"pretrain: neither --steps nor --budget, so one pass over the data: {steps} steps.", file=sys.stderr)
     else:
         dial = budget.choose(
-            training.seconds_left(config), rows.tokens_per_epoch,
-            lambda depth: sizes(config, tokenizer.size, context, depth),
-            lambda depth, batch: time_step(config, machine, tokenizer.size, context, depth, batch),
-            depth=config.depth, batch=config.batch,
+            training.seconds_left(config), rows.tokens_per_epoch, context, shape,
+            lambda depth, batch: time_step(config, machine, shape(depth), context, batch),
+            depth=fixed, batch=config.batch,
         )  # fmt: skip
         depth, batch, steps, seconds = dial.depth, dial.batch, dial.steps, training.seconds_left(config)
         print(
@@ -208,7 +253,7 @@ def choose(config: Pretrain, machine: "Machine", tokenizer: "Tokenizer", rows: "
             f"({dial.tokens / 1e6:.1f}M tokens, {dial.tokens / rows.tokens_per_epoch:.1f} passes over the data).",
             file=sys.stderr,
         )
-    flops = flops_per_token(sizes(config, tokenizer.size, context, depth), context) * steps * batch * context
+    flops = flops_per_token(shape(depth), context) * steps * batch * context
     return {
         "machine": machine.to_dict(),
         "context": context,
@@ -216,12 +261,14 @@ def choose(config: Pretrain, machine: "Machine", tokenizer: "Tokenizer", rows: "
         "batch": batch,
         "steps": steps,
         "seconds": seconds,
-        "compiled": training.worth_compiling(config.compile, machine, flops),
-        "optim": training.learning_rates(config),
+        "compiled": training.worth_compiling(config.compile, machine, flops, experts=shape(depth).experts > 0),
+        "optim": training.learning_rates(config, loaded.model, scale=CONTINUED_RATE)
+        if loaded
+        else training.learning_rates(config),
     }
 
 
-def time_step(config: Pretrain, machine: "Machine", vocabulary: int, context: int, depth: int, batch: int) -> float:
+def time_step(config: Pretrain, machine: "Machine", shape: "DecoderConfig", context: int, batch: int) -> float:
     """Seconds of one training step of a candidate, uncompiled, on random tokens."""
     import torch
 
@@ -232,9 +279,9 @@ def time_step(config: Pretrain, machine: "Machine", vocabulary: int, context: in
     from dodam.train.objective import TokenCrossEntropy
     from dodam.train.optim import OptimConfig, Optimizers
 
-    model = build_decoder(sizes(config, vocabulary, context, depth), 0).to(machine.device)
+    model = build_decoder(shape, 0).to(machine.device)
     optimizers, objective = Optimizers(model, OptimConfig()), TokenCrossEntropy(machine.torch_dtype)
     microbatch = config.microbatch or batch
-    ids = torch.randint(0, vocabulary, (batch, context), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(0, shape.vocabulary, (batch, context), generator=torch.Generator().manual_seed(0))
     parts = [TokenBatch(part, part) for part in ids.split(microbatch)]
     return time_steps(lambda: one_step(model, optimizers, parts, objective, 1.0, 1.0, machine.device), seconds=1.5)

@@ -64,7 +64,7 @@ def run(config: Sft) -> dict[str, Any]:
     if done:
         return done
     from dodam.data.batch import with_text
-    from dodam.data.conversation import CHAT_TEMPLATE
+    from dodam.data.conversation import template_of
     from dodam.data.loader import RowLoader
     from dodam.data.packing import PackedLoader
     from dodam.data.shards import ensure_shards
@@ -87,12 +87,13 @@ def run(config: Sft) -> dict[str, Any]:
     digest = rows.fingerprint + (shards.fingerprint if shards else "")
     training.same_data(config, choices, digest)
     if not choices:
-        choices = {"data": digest, **choose(config, machine, loaded, rows)}
+        choices = choose(config, machine, loaded, rows) | {"data": digest}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     if choices["compiled"]:
         training.compile_blocks(model)
     lint(learned[0], tokenizer, rows)
 
+    factors = training.choose_parts(config, model)
     num_chat, num_text = rows_of_a_step(config, batch)
 
     def batches(step: int) -> "list[TokenBatch]":
@@ -109,7 +110,7 @@ def run(config: Sft) -> dict[str, Any]:
         validate=(lambda model: answer_loss(model, held_back_rows, machine.torch_dtype)) if held_back else None,
         unit="nats per answer token",
         sample=lambda: answers(model, tokenizer, questions),
-        chat_template=tokenizer.chat_template or CHAT_TEMPLATE,
+        chat_template=template_of(tokenizer),
         card={
             "base": str(config.model),
             "conversations": len(learned),
@@ -119,6 +120,7 @@ def run(config: Sft) -> dict[str, Any]:
             "positions padded": round(rows.wasted, 6),
             "base lineage": loaded.info.get("lineage", {}),
         },
+        factors=factors,
     )
     return training.train_run(config, "sft", setup, choices)
 
@@ -233,8 +235,8 @@ def choose(config: Sft, machine: "Machine", loaded: "LoadedModel", rows: "Packed
         "batch": batch,
         "steps": steps,
         "seconds": seconds,
-        "compiled": training.worth_compiling(config.compile, machine, flops),
-        "optim": training.learning_rates(config, scale=TUNING_RATE),
+        "compiled": training.worth_compiling(config.compile, machine, flops, experts=sizes.experts > 0),
+        "optim": training.learning_rates(config, loaded.model, scale=TUNING_RATE),
     }
 
 

@@ -5,11 +5,11 @@ In come a stage's config, its model, batches and objective; out come a trained r
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from dodam import config as configs
 from dodam import files
@@ -29,6 +29,24 @@ if TYPE_CHECKING:
 FINISHING_SECONDS = 4.0  # the last validation, the model folder, the picture
 LEARNED = ("checkpoint", "model", "metrics.jsonl")  # of a run folder; one without them failed before its first step
 COMPILE_REPAYS = 1e13  # FLOPs of training: about a minute on two cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Small trained matrices beside frozen layers, in place of training all weights (docs/lora.md)."""
+
+    rank: Annotated[int, Ge(0)] = 0
+    """Train a LoRA adapter of this rank, 8 or 16 for instance, and nothing else; 0 trains the weights themselves."""
+    alpha: Annotated[float, Gt(0)] = 16.0
+    """The adapter's update is multiplied by alpha / rank."""
+    targets: tuple[str, ...] = ("all",)
+    """Which layers: all, attention, or names such as query value."""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the adapter's inputs dropped while training."""
+    rank_stabilized: bool = False
+    """Multiply by alpha / sqrt(rank) instead (rsLoRA)."""
+    dora: bool = False
+    """Train a magnitude for every output too (DoRA)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +87,11 @@ class Training:
     """cpu, cuda, mps, or auto."""
     seed: int = 0
     """Seed of weights and order of the data."""
+    lora: Lora = Lora()
+    freeze: tuple[str, ...] = ()
+    """Leave parameters as they are whose names fit these patterns: `embedding*`, `blocks.[0-3].*`."""
+    layer_decay: Annotated[float, Gt(0), Le(1)] = 1.0
+    """What learning rates are multiplied by for each layer further down; 0.9 spares what lies deep."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,8 @@ class Setup:
     sample: Callable[[], str]
     chat_template: str | None
     card: dict[str, Any]
+    factors: dict[str, float] = field(default_factory=dict)
+    """What the learning rates of single parameters are multiplied by."""
 
 
 def open_run(config: Training, stage: str) -> dict[str, Any] | None:
@@ -148,10 +173,12 @@ def saved_choices(out: Path) -> dict[str, Any]:
     return {}
 
 
-def worth_compiling(wanted: str, machine: "Machine", flops: float) -> bool:
+def worth_compiling(wanted: str, machine: "Machine", flops: float, *, experts: bool = False) -> bool:
     """Whether a run of so many FLOPs repays compiling. Decided by size alone, so that the same run always decides
-    the same."""
-    if wanted != "auto":
+    the same. Experts are not compiled: how many tokens each gets is known only when it gets them."""
+    if experts and wanted == "yes":
+        raise UsageError("a model with experts cannot be compiled", where="--compile", mend="Leave the flag out.")
+    if wanted != "auto" or experts:
         return wanted == "yes"
     return machine.compiler and machine.device != "mps" and flops > COMPILE_REPAYS
 
@@ -165,18 +192,67 @@ def compile_blocks(model: "Decoder") -> None:
     model.run_block = torch.compile(Block.__call__, dynamic=False)
 
 
-def learning_rates(config: Training, scale: float = 1.0) -> dict[str, float]:
-    """The optimisers' settings with every learning rate times --learning-rate and a stage's own `scale`."""
+def learning_rates(config: Training, model: "Decoder | None" = None, scale: float = 1.0) -> dict[str, float]:
+    """The optimisers' settings with every learning rate times --learning-rate, a stage's own `scale` and, for a model
+    to go on with, what the size of its weights bears."""
     from dataclasses import asdict
 
-    from dodam.train.optim import OptimConfig
+    from dodam.train.optim import OptimConfig, bearable, lora_rate
 
     values = asdict(OptimConfig(weight_decay=config.weight_decay))
-    factor = config.learning_rate * scale
-    return {
-        key: value * factor if key in ("matrix", "embedding", "head", "scalar") else value
-        for key, value in values.items()
-    }
+    bears = bearable(model) if model is not None else {}
+    for key in ("matrix", "embedding", "head", "scalar"):
+        values[key] *= config.learning_rate * scale * bears.get(key, 1.0)
+    if model is not None:
+        values["lora"] = lora_rate(model.config.width) * config.learning_rate
+    return values
+
+
+def choose_parts(config: Training, model: "Decoder") -> dict[str, float]:
+    """Add LoRA, freeze what shall stay, and say what each parameter's learning rate is multiplied by.
+
+    UsageError for a layer, a pattern or a rank that does not fit the model."""
+    from dodam.nn import lora
+
+    wanted = config.lora
+    targets: Any = wanted.targets[0] if wanted.targets in (("all",), ("attention",)) else wanted.targets
+    try:
+        if wanted.rank:
+            settings = lora.LoraConfig(
+                rank=wanted.rank, alpha=wanted.alpha, rank_stabilized=wanted.rank_stabilized, dora=wanted.dora,
+                dropout=wanted.dropout, targets=targets,
+            )  # fmt: skip
+            lora.add_lora(model, settings, config.seed)
+        elif wanted != Lora():
+            raise ValueError("there is no adapter without a rank")
+        lora.freeze(model, config.freeze)
+    except ValueError as error:
+        where = "--lora" if wanted != Lora() else "--freeze"
+        raise UsageError(str(error), where=where) from None
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if wanted.rank or config.freeze:
+        whole = sum(parameter.numel() for parameter in model.parameters())
+        print(f"{config.out}: {lora.num_trained(model):,} of {whole:,} numbers are trained.", file=sys.stderr)
+    return lora.depth_factors(trained, config.layer_decay) if config.layer_decay < 1 else {}
+
+
+def finish_parts(config: Training, model: "Decoder") -> None:
+    """Write the adapter to OUT/adapter, in PEFT's layout, and merge it into the model."""
+    from dodam.exchange.adapter import save_adapter
+    from dodam.exchange.families import FAMILIES
+    from dodam.exchange.mapping import table_of
+    from dodam.folder import model_path
+    from dodam.nn.lora import merge_lora
+
+    if not config.lora.rank:
+        return
+    table = table_of(FAMILIES[model.config.family], model.config)
+    try:
+        base = str(model_path(getattr(config, "model")))  # noqa: B009 - only stages that start from a model have it
+        save_adapter(config.out / "adapter", model, table, base=base)
+    except UsageError as error:  # the model has it all the same
+        print(f"{config.out}: no folder of the adapter alone: {error.what}.", file=sys.stderr)
+    merge_lora(model)
 
 
 def same_data(config: Training, choices: dict[str, Any], digest: str) -> None:
@@ -202,6 +278,7 @@ def loop_bounds(config: Training, choices: dict[str, Any], steps_per_epoch: floa
         schedule=Schedule(warmup=config.warmup, decay=config.decay),
         validate_every=config.validate_every,
         checkpoint_seconds=config.checkpoint_seconds,
+        seed=config.seed,
     )
 
 
@@ -226,7 +303,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     from dodam.train.loop import train
     from dodam.train.optim import Optimizers
 
-    optimizers = Optimizers(setup.model, setup.optim)
+    optimizers = Optimizers(setup.model, setup.optim, setup.factors)
     hooks = [
         metrics.MetricsFile(config.out / "metrics.jsonl"),
         metrics.Console(stage, setup.unit),
@@ -247,6 +324,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
         )
     except Interrupted as stopped:
         raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
+    finish_parts(config, setup.model)
     result = result_of(config, setup, outcome, choices)
     recipe = configs.to_json(config)
     info = {"stage": stage, "result": result, "choices": choices, "recipe": recipe, "versions": versions()}

@@ -6,8 +6,10 @@ like a special token inside a text is encoded as the text it is; special ids are
 """
 
 import hashlib
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -30,18 +32,36 @@ CHECKED_TEXTS, CHECKED_CHARACTERS = 64, 2_000
 """Of every bulk job so many texts, their beginnings up to so many characters, are encoded by both libraries."""
 
 
-class Tokenizer:
-    """Ids <-> text. `raw` is the object of the `tokenizers` library, `json` its file as text."""
+@dataclass(frozen=True)
+class Names:
+    """What the tokens are called that begin a text, end it, fill up rows and end an answer; and, empty where there is
+    none, those that hide a token, stand for a whole text and stand between two."""
 
-    def __init__(self, json: str, chat_template: str | None = None) -> None:
+    bos: str = "<bos>"
+    eos: str = "<eos>"
+    pad: str = "<pad>"
+    end: str = "<|end|>"
+    mask: str = "<mask>"
+    cls: str = "<cls>"
+    sep: str = "<sep>"
+
+
+class Tokenizer:
+    """Ids <-> text. `raw` is the object of the `tokenizers` library, `json` its file as text.
+
+    `foreign` is the `tokenizer_config.json` of a tokenizer that was not made here; it is kept as it is."""
+
+    def __init__(self, json: str, chat_template: str | None = None, foreign: dict[str, Any] | None = None) -> None:
         self.json = json
         self.chat_template = chat_template
+        self.foreign = foreign
         self.raw = tokenizers.Tokenizer.from_str(json)
         self.raw.encode_special_tokens = True  # "<|end|>" in a text is text
         self.size: int = self.raw.get_vocab_size()
         self.fingerprint = hashlib.sha256(json.encode()).hexdigest()[:16]
-        self.pad, self.bos, self.eos = self.token_id("<pad>"), self.token_id("<bos>"), self.token_id("<eos>")
-        self.end = self.token_id("<|end|>")
+        self.names = Names() if foreign is None else self._foreign_names(foreign)
+        self.bos, self.eos = self.token_id(self.names.bos), self.token_id(self.names.eos)
+        self.pad, self.end = self.token_id(self.names.pad), self.token_id(self.names.end)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -57,7 +77,8 @@ class Tokenizer:
         if template_file.is_file():
             template = template_file.read_text(encoding="utf-8")
         try:
-            return cls((folder / FILE).read_text(encoding="utf-8"), template)
+            ours = "dodam_format" in settings or not settings
+            return cls((folder / FILE).read_text(encoding="utf-8"), template, None if ours else settings)
         except Exception as error:  # the library raises bare Exception for every fault
             mend = "The file is torn or was not made by `dodam tokenizer train`."
             raise FolderError(f"cannot be used ({error})", where=str(folder / FILE), mend=mend) from None
@@ -65,6 +86,11 @@ class Tokenizer:
     def save(self, folder: str | Path, chat_template: str | None = None, context: int | None = None) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json`; `context` is the longest text in tokens, where known."""
         folder = Path(folder)
+        if self.foreign is not None:
+            template = {} if chat_template is None else {"chat_template": chat_template}
+            files.write_atomic(folder / FILE, self.json)
+            files.write_json(folder / CONFIG_FILE, {**self.foreign, **template})
+            return
         settings: dict[str, Any] = {
             "dodam_format": FORMAT,
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -138,8 +164,31 @@ class Tokenizer:
 
     def byte_lengths(self) -> np.ndarray:
         """How many bytes of text each id stands for, int64 [size]; 0 for special tokens."""
-        names = [self.raw.id_to_token(token) for token in range(self.size)]
-        return np.array([0 if name in self._special else len(name or "") for name in names], dtype=np.int64)
+        names = [self.raw.id_to_token(token) or "" for token in range(self.size)]
+        by_bytes = '"type":"ByteLevel"' in self.json.replace(" ", "")  # one character of a name for each byte
+        lengths = [len(name) if by_bytes else num_bytes(name) for name in names]
+        return np.array([0 if name in self._special else n for name, n in zip(names, lengths, strict=True)], np.int64)
+
+    def _foreign_names(self, settings: dict[str, Any]) -> Names:
+        """What another tokenizer calls these tokens. One without a beginning begins with its end; rows are filled up
+        with a token of its own, or where that is also the end with any other, as nobody looks at it."""
+
+        def name(key: str) -> str | None:
+            value = settings.get(key)
+            value = value.get("content") if isinstance(value, dict) else value
+            return value if isinstance(value, str) and self.raw.token_to_id(value) is not None else None
+
+        end = name("eos_token") or name("sep_token")
+        if end is None:
+            raise ValueError(f"{CONFIG_FILE} names no eos_token or sep_token that {FILE} holds")
+        eos = "<|endoftext|>" if self.raw.token_to_id("<|endoftext|>") is not None else end
+        pad = name("pad_token")
+        if pad in (None, end, eos):
+            pad = next(
+                one for token in range(self.size) if (one := self.raw.id_to_token(token)) not in (None, end, eos)
+            )
+        others = {key: name(f"{key}_token") or "" for key in ("mask", "cls", "sep")}
+        return Names(bos=name("bos_token") or others["cls"] or eos, eos=eos, pad=pad or end, end=end, **others)
 
     @cached_property
     def _special(self) -> set[str]:
@@ -159,6 +208,13 @@ class Tokenizer:
         except (ImportError, ValueError, RuntimeError) as error:
             print(f"tokenizer: encoding with `tokenizers`, which is slower ({error}).", file=sys.stderr)
             return None
+
+
+def num_bytes(name: str) -> int:
+    """Bytes of text that a token of a SentencePiece vocabulary stands for: `▁` is a space, `<0xEA>` one byte."""
+    return (
+        1 if re.fullmatch(r"<0x[0-9A-F]{2}>", name) else len(name.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode())
+    )
 
 
 def encodable(text: str) -> str:

@@ -38,6 +38,7 @@ def rows_per_step(parameters: int, context: int) -> int:
 def choose(
     seconds: float,
     corpus_tokens: int,
+    context: int,
     shape: Callable[[int], DecoderConfig],
     time_step: Callable[[int, int], float],
     *,
@@ -49,17 +50,17 @@ def choose(
     `shape(depth)` are a candidate's sizes (UsageError where they do not fit together), `time_step(depth, batch)`
     measures a step of it. The choice is made again with what that says, three times at most; the last one measured
     holds."""
-    wanted = depth or deepest(seconds, corpus_tokens, shape, FIRST_GUESS)
+    wanted = depth or deepest(seconds, corpus_tokens, context, shape, FIRST_GUESS)
     for _ in range(3):
         measured = wanted
         config = shape(measured)
-        rows = batch or rows_per_step(num_parameters(config), config.context)
+        rows = batch or rows_per_step(num_parameters(config), context)
         step_seconds = time_step(measured, rows)
-        rate = flops_per_token(config, config.context) * rows * config.context / step_seconds
-        wanted = depth or deepest(seconds, corpus_tokens, shape, rate)
+        rate = flops_per_token(config, context) * rows * context / step_seconds
+        wanted = depth or deepest(seconds, corpus_tokens, context, shape, rate)
         if wanted == measured:
             break
-    per_step = rows * config.context
+    per_step = rows * context
     steps = min(max(1, int(seconds / step_seconds)), most_steps(corpus_tokens / per_step))
     return Choice(depth=measured, batch=rows, steps=steps, tokens=steps * per_step)
 
@@ -69,7 +70,9 @@ def most_steps(steps_per_epoch: float) -> int:
     return max(LEAST_STEPS, math.ceil(MOST_EPOCHS * steps_per_epoch))
 
 
-def deepest(seconds: float, corpus_tokens: int, shape: Callable[[int], DecoderConfig], flop_rate: float) -> int:
+def deepest(
+    seconds: float, corpus_tokens: int, context: int, shape: Callable[[int], DecoderConfig], flop_rate: float
+) -> int:
     """The largest depth that still reads `TOKENS_PER_PARAMETER` tokens at `flop_rate`, else the smallest.
 
     Repeats beyond `MOST_EPOCHS` are not counted, and depths whose sizes do not fit together are left out."""
@@ -79,7 +82,7 @@ def deepest(seconds: float, corpus_tokens: int, shape: Callable[[int], DecoderCo
             config = shape(depth)
         except UsageError:
             continue
-        tokens = min(seconds * flop_rate / flops_per_token(config, config.context), MOST_EPOCHS * corpus_tokens)
+        tokens = min(seconds * flop_rate / flops_per_token(config, context), MOST_EPOCHS * corpus_tokens)
         if not best or tokens >= TOKENS_PER_PARAMETER * (num_parameters(config) - config.vocabulary * config.width):
             best = depth
     return best or DEPTHS[0]

@@ -41,6 +41,8 @@ class LoopConfig:
     """Share of the run between two validations."""
     checkpoint_seconds: float = 30.0
     """Time between two checkpoints."""
+    seed: int = 0
+    """Of dropout."""
 
     def __post_init__(self) -> None:
         assert self.steps is not None or self.seconds is not None, "a run is bounded by steps or by seconds"
@@ -109,6 +111,7 @@ def train(
                 run.save(plan)
                 raise Interrupted(f"stopped at step {run.step}; everything is saved", where=str(folder))
             progress = plan.progress(run.step)
+            torch.manual_seed(config.seed * 1_000_003 + run.step)  # dropout is a function of the step, like the batch
             loss, norm, tokens = one_step(
                 model, optimizers, batches(run.step), objective, config.clip, config.schedule(progress), device
             )
@@ -208,7 +211,7 @@ class Plan:
 
 
 class Run:
-    """What a checkpoint holds: weights, optimiser state, step, clock, choices."""
+    """What a checkpoint holds: weights that are trained, optimiser state, step, clock, choices."""
 
     def __init__(self, model: nn.Module, optimizers: Optimizers, folder: Path, choices: dict[str, Any]) -> None:
         self.model, self.optimizers, self.choices = model, optimizers, choices
@@ -218,7 +221,8 @@ class Run:
         self.clock = Clock()
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        weights = {f"model.{name}": parameter for name, parameter in self.model.named_parameters()}
+        named = self.model.named_parameters()
+        weights = {f"model.{name}": parameter for name, parameter in named if parameter.requires_grad}
         return {**weights, **self.optimizers.state()}
 
     def save(self, plan: Plan) -> None:

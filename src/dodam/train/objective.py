@@ -16,9 +16,11 @@ from torch import Tensor
 
 from dodam.data.batch import IGNORED, TokenBatch
 from dodam.models.decoder import Decoder
+from dodam.nn.experts import Experts
 from dodam.nn.mask import CAUSAL, Mask, document_mask
 
 CHUNK = 1024  # positions whose logits exist at one time
+BALANCE = 0.01  # what uneven routing to experts costs (Fedus et al. 2022, section 2.2)
 
 
 class Objective(Protocol):
@@ -107,4 +109,11 @@ class TokenCrossEntropy:
         with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
             hidden_BTD = model(batch.ids_BT, positions_BT=batch.positions_BT, mask=mask_of(batch))
         chunk = compiled_chunk_loss() if self.compiled else chunk_loss
-        return summed_cross_entropy(hidden_BTD, model.output.weight, batch.labels_BT, self.dtype, chunk)
+        loss = summed_cross_entropy(hidden_BTD, model.output.weight, batch.labels_BT, self.dtype, chunk)
+        return loss + BALANCE * self.weight(batch) * balance(model) if model.training and model.config.experts else loss
+
+
+def balance(model: Decoder) -> Tensor:
+    """How unevenly the last batch went to the experts, the mean over blocks; the number chosen where it was even."""
+    losses = [module.balance for module in model.modules() if isinstance(module, Experts)]
+    return torch.stack([loss for loss in losses if loss is not None]).mean()

@@ -1,23 +1,25 @@
-"""Optimisers: Muon for the matrices inside the blocks, AdamW for everything else.
+"""Optimisers: Muon for the matrices inside the blocks, AdamW for everything else. What is frozen is left alone.
 
 In come named parameters with gradients, out go updated parameters. All state is a flat dict of named tensors, so that a
 checkpoint needs no pickle.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import Tensor, nn
 
-# Coefficients of five odd quintic steps towards the orthogonal factor, largest error first
-# (Amsel et al. 2025, Polar Express, with its safety factor 1.01 applied).
+from dodam.nn.lora import is_lora
+
+# Coefficients of odd quintic steps towards the orthogonal factor, largest error first (Amsel et al. 2025, Polar
+# Express, with its safety factor 1.01 applied). The first three of five: more cost time and taught nothing more
+# (docs/experiments/quickstart.md, section 7).
 POLAR_EXPRESS = (
     (8.156554524902461, -22.48329292557795, 15.878769915207462),
     (4.042929935166739, -2.808917465908714, 0.5000178451051316),
     (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
-    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
-    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 
 
@@ -29,6 +31,8 @@ class OptimConfig:
     embedding: float = 0.02
     head: float = 0.004
     scalar: float = 0.01
+    lora: float = 2e-4
+    """For a width of 4,096, see `lora_rate`. LoRA's matrices have AdamW: their product is what moves, not each."""
     momentum: float = 0.95
     beta1: float = 0.8
     beta2: float = 0.95
@@ -36,9 +40,37 @@ class OptimConfig:
     weight_decay: float = 0.0
 
 
+def lora_rate(width: int) -> float:
+    """LoRA's learning rate for a model of this width: 2e-4 at 4,096 and 1e-4 at 8,192, as LLaMA's were tuned (Dettmers
+    et al. 2023, QLoRA, appendix B), and so 4e-3 at 192, where 3e-3 to 1e-2 did equally well (docs/lora.md)."""
+    return 0.8 / width
+
+
+@torch.no_grad()
+def bearable(model: nn.Module) -> dict[str, float]:
+    """What part of our learning rates the weights of a trained model bear, by their root mean squares: 1 for models
+    that were trained here, less for imported ones, whose tables and matrices are mostly much smaller."""
+
+    def rms(weight: Tensor) -> float:
+        return float(weight.float().square().mean().sqrt())
+
+    inside = [parameter for name, parameter in model.named_parameters() if name.startswith("blocks.")]
+    matrices = [rms(parameter) * parameter.shape[1] ** 0.5 for parameter in inside if parameter.ndim == 2]
+    scalars = [rms(parameter) for parameter in inside if parameter.ndim == 1]
+    embedding, head = model.get_parameter("embedding.weight"), model.get_parameter("output.weight")
+    shares = {
+        "matrix": median(matrices),  # ours begin at 1 and grow
+        "scalar": median(scalars) / 0.5,  # ours are norms, about 1; others have biases too
+        "embedding": rms(embedding),  # ours is 1
+        "head": rms(head) / 0.05,  # ours grows to 0.1 and more
+    }
+    return {key: min(1.0, float(f"{share:.2g}")) for key, share in shares.items()}
+
+
 def orthogonalize(g_NRC: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix to each of N stacked matrices [R, C], by Newton-Schulz iterations in bf16
-    (Jordan et al. 2024, Muon). Only as exact as Muon needs: singular values end within about 0.7-1.2."""
+    """Towards the nearest semi-orthogonal matrix of each of N stacked matrices [R, C], by Newton-Schulz iterations in
+    bf16 (Jordan et al. 2024, Muon). Only as exact as Muon needs: most singular values end within 0.5-1.9, those below a
+    hundredth of the largest stay small."""
     x = g_NRC.bfloat16()
     tall = x.shape[-2] > x.shape[-1]
     if tall:
@@ -51,29 +83,37 @@ def orthogonalize(g_NRC: Tensor) -> Tensor:
 
 
 class Muon:
-    """Momentum, orthogonalised (Jordan et al. 2024). Matrices of one shape are stacked and done in one go."""
+    """Momentum, orthogonalised (Jordan et al. 2024). Matrices of one shape are stacked and done in one go, those with
+    a factor on their learning rate apart."""
 
     def __init__(
-        self, named: Iterable[tuple[str, nn.Parameter]], lr: float, momentum: float, weight_decay: float
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        factors: Mapping[str, float] | None = None,
     ) -> None:
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.groups: dict[tuple[int, int], list[tuple[str, nn.Parameter]]] = {}
+        self.groups: dict[tuple[int, int, float], list[tuple[str, nn.Parameter]]] = {}
         for name, parameter in named:
             assert parameter.ndim == 2, f"Muon is for matrices, {name} is not one"
-            self.groups.setdefault((parameter.shape[0], parameter.shape[1]), []).append((name, parameter))
+            factor = (factors or {}).get(name, 1.0)
+            self.groups.setdefault((parameter.shape[0], parameter.shape[1], factor), []).append((name, parameter))
         self.buffers = {
-            shape: torch.zeros(len(group), *shape, device=group[0][1].device) for shape, group in self.groups.items()
+            key: torch.zeros(len(group), key[0], key[1], device=group[0][1].device)
+            for key, group in self.groups.items()
         }
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
         """One update at `scale` times the learning rate; Nesterov momentum."""
-        for (rows, columns), group in self.groups.items():
-            buffer = self.buffers[rows, columns]
+        for (rows, columns, factor), group in self.groups.items():
+            buffer = self.buffers[rows, columns, factor]
             gradients = torch.stack([gradient(parameter) for _, parameter in group])
             buffer.lerp_(gradients, 1 - self.momentum)
             update = orthogonalize(gradients.lerp_(buffer, self.momentum)).float()
-            lr = self.lr * scale
+            lr = self.lr * scale * factor
             parameters: list[Tensor] = [parameter for _, parameter in group]
             if self.weight_decay:
                 torch._foreach_mul_(parameters, 1 - lr * self.weight_decay)
@@ -82,8 +122,8 @@ class Muon:
     def state(self) -> dict[str, Tensor]:
         """Named views of the momentum: loading copies into them."""
         return {
-            f"muon.{name}": self.buffers[shape][index]
-            for shape, group in self.groups.items()
+            f"muon.{name}": self.buffers[key][index]
+            for key, group in self.groups.items()
             for index, (name, _) in enumerate(group)
         }
 
@@ -134,30 +174,37 @@ class AdamW:
 
 
 class Optimizers:
-    """Muon and AdamW as one: `step(scale)`, `zero()`, `state()`."""
+    """Muon and AdamW as one: `step(scale)`, `zero()`, `state()`. Only parameters that require a gradient take part.
 
-    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+    `factors`: by name, what a learning rate is multiplied by (`nn/lora.py`, `depth_factors`); 1 where none is given."""
+
+    def __init__(self, model: nn.Module, config: OptimConfig, factors: Mapping[str, float] | None = None) -> None:
         matrices, others = [], []
-        for name, parameter in model.named_parameters():
-            if name.startswith("blocks.") and parameter.ndim == 2:
+        trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+        for name, parameter in trained:
+            factor = (factors or {}).get(name, 1.0)
+            if is_lora(name):
+                others.append((name, parameter, config.lora * factor))
+            elif name.startswith("blocks.") and parameter.ndim == 2:
                 matrices.append((name, parameter))
             elif name.startswith("embedding"):
-                others.append((name, parameter, config.embedding))
+                others.append((name, parameter, config.embedding * factor))
             elif parameter.ndim == 2:
-                others.append((name, parameter, config.head))
+                others.append((name, parameter, config.head * factor))
             else:
-                others.append((name, parameter, config.scalar))
-        self.parameters = [parameter for _, parameter in model.named_parameters()]
-        self.muon = Muon(matrices, config.matrix, config.momentum, config.weight_decay)
-        self.adamw = AdamW(others, (config.beta1, config.beta2), config.eps, 0.0)
+                others.append((name, parameter, config.scalar * factor))
+        self.parameters = [parameter for _, parameter in trained]
+        self.parts: list[Muon | AdamW] = [Muon(matrices, config.matrix, config.momentum, config.weight_decay, factors)]
+        if others:  # torch's AdamW wants at least one
+            self.parts.append(AdamW(others, (config.beta1, config.beta2), config.eps, 0.0))
 
     def step(self, scale: float) -> None:
-        self.muon.step(scale)
-        self.adamw.step(scale)
+        for part in self.parts:
+            part.step(scale)
 
     def zero(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        return {**self.muon.state(), **self.adamw.state()}
+        return {name: tensor for part in self.parts for name, tensor in part.state().items()}

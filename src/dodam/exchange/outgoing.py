@@ -1,0 +1,118 @@
+"""Command `export`: a model folder -> what other programs run: Hugging Face's layout in another number type, or GGUF.
+
+What is written is read again and compared, and the largest difference is told: of every type of tensor, and of the
+logits on a fixed row of tokens.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from dodam.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from dodam.folder import LoadedModel
+    from dodam.models.decoder import Decoder
+
+NumberType = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
+PROBED = 64  # tokens whose logits are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a model for other programs, read it again and tell the largest difference."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model",)
+
+    model: Path
+    """A model folder or a run folder."""
+    to: Literal["gguf", "hf"]
+    """gguf: one file for llama.cpp and what is built on it; hf: a folder for transformers, vLLM and the like."""
+    out: Path
+    """The file or the folder to write."""
+    type: NumberType = "f32"
+    """What numbers are stored as; q8_0 and q4_0 (8 and 4.5 bits a weight) are for gguf."""
+
+
+def run(config: Export) -> dict[str, Any]:
+    """Write, read again, compare; returns the differences."""
+    from dodam.folder import load_model
+
+    if config.to == "hf" and config.type.startswith("q"):
+        mend = "Take f32, f16 or bf16, or --to gguf."
+        raise UsageError(f"Hugging Face's layout has no {config.type}", where="--type", mend=mend)
+    loaded = load_model(config.model)
+    before = logits(loaded.model)
+    result = to_gguf(config, loaded) if config.to == "gguf" else to_folder(config, loaded)
+    after = logits(result.pop("model"))
+    result |= {"out": str(config.out), "type": config.type, "logits": float((after - before).abs().max())}
+    told = ", ".join(f"{kind} {difference:.3g}" for kind, difference in result["differences"].items())
+    print(f"export: {config.out}. Read again, the largest difference of a weight: {told}.", file=sys.stderr)
+    size = float(before.abs().max())
+    print(f"export: the largest difference of a logit: {result['logits']:.3g} of {size:.3g}.", file=sys.stderr)
+    return result
+
+
+def to_gguf(config: Export, loaded: "LoadedModel") -> dict[str, Any]:
+    """Write a GGUF file; `model` is what was read again from it."""
+    from dodam.exchange.gguf import read_gguf, write_gguf
+
+    written = write_gguf(
+        config.out,
+        loaded.model,
+        loaded.tokenizer,
+        kind=config.type,
+        chat_template=loaded.tokenizer.chat_template,
+        name=config.out.stem,
+    )
+    if written.context < loaded.model.config.context:
+        print(f"export: the file allows a context of {written.context}, that of the window.", file=sys.stderr)
+    for tensor, reason in written.fallbacks.items():
+        print(f"export: {tensor}: {reason}", file=sys.stderr)
+    _, weights = read_gguf(config.out, loaded.model.config)
+    if loaded.model.config.tied:
+        weights["output.weight"] = weights["embedding.weight"]
+    loaded.model.load_state_dict(weights)
+    return {"model": loaded.model, "differences": written.differences, "fallbacks": written.fallbacks}
+
+
+def to_folder(config: Export, loaded: "LoadedModel") -> dict[str, Any]:
+    """Write a folder in another number type; `model` is what was read again from it."""
+    import torch
+
+    from dodam.folder import load_model, model_card, save_model
+    from dodam.versions import versions
+
+    if config.out.exists() and not (config.out / "dodam.json").is_file() and any(config.out.iterdir()):
+        raise UsageError("is there and holds no model of ours", where=str(config.out), mend="Choose another --out.")
+    if config.out.exists() and config.out.resolve() == loaded.path.resolve():
+        raise UsageError("is the model to export", where="--out", mend="Choose another one.")
+    dtype = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[config.type]
+    weights = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    info = {key: value for key, value in loaded.info.items() if key != "format"}
+    save_model(
+        config.out,
+        loaded.model.to(dtype),
+        loaded.tokenizer,
+        chat_template=loaded.tokenizer.chat_template,
+        info={**info, "versions": versions()},
+        card=model_card(config.out.name, {"exported from": str(config.model), "type": config.type}),
+    )
+    again = load_model(config.out)
+    stored = again.model.state_dict()
+    difference = max(float((stored[name] - weights[name]).abs().max()) for name in weights)
+    return {"model": again.model, "differences": {config.type: difference}}
+
+
+def logits(model: "Decoder") -> "torch.Tensor":
+    """What a model says to a fixed row of tokens, [tokens, vocabulary]."""
+    import torch
+
+    ids = torch.randint(
+        0, model.config.vocabulary, (1, min(PROBED, model.config.context)), generator=torch.Generator().manual_seed(0)
+    )
+    with torch.inference_mode():
+        return model.head(model(ids))[0].float()
