@@ -68,12 +68,14 @@ def test_encoding_and_skip_bad_reach_the_stages_that_read_files():
     assert not any({"encoding", "skip_bad"} & stage.keys() for stage in plain.values())
 
 
-def test_the_vocabulary_grows_with_the_text(monkeypatch):
-    sizes = []
-    for size in (1e5, 5e7, 2e8, 2e9):
-        monkeypatch.setattr(grow, "num_bytes", lambda path, size=size: size)
-        sizes.append(stages_of()["tokenizer train"]["vocabulary"])
-    assert sizes == sorted(set(sizes)) and all(size % 64 == 0 for size in sizes)
+def test_the_vocabulary_grows_with_the_text_and_with_the_time(monkeypatch):
+    def vocabulary(size: float, budget: str) -> int:
+        monkeypatch.setattr(grow, "num_bytes", lambda path: size)
+        return stages_of(budget=budget)["tokenizer train"]["vocabulary"]
+
+    assert [vocabulary(size, "2d") for size in (1e5, 5e7, 2e8, 2e9)] == [4096, 8192, 16_384, 32_768]
+    assert [vocabulary(2e9, budget) for budget in ("10m", "40m", "5h", "2d")] == [4096, 8192, 16_384, 32_768]
+    assert vocabulary(1e5, "2d") == 4096
 
 
 def test_bytes_of_files_folders_globs_and_packed_files():

@@ -32,6 +32,9 @@ LEAST = 25.0
 """Seconds a training stage needs at least: to start, to train a little, to write the model."""
 
 SAMPLE_BYTES = 12_000_000
+BY_TIME = ((15 * 60, 4096), (3 * 3600, 8192), (24 * 3600, 16_384), (float("inf"), 32_768))
+"""The largest vocabulary that a budget in seconds bears: the head of a small model costs as much as its blocks."""
+
 PACKED = {".gz": 3, ".zst": 3, ".parquet": 3}
 """About how many times larger than the file the text in it is."""
 
@@ -48,7 +51,7 @@ seed = {seed}
 kind = "prepare"
 data = {text}
 {reading}
-[[stage]]                       # a vocabulary of the size that suits so much text
+[[stage]]                       # a vocabulary of the size that suits so much text and time
 kind = "tokenizer train"
 data = "@prepare"
 vocabulary = {vocabulary}
@@ -137,7 +140,10 @@ def write_recipe(config: Grow, out: Path) -> str:
         size=f"{size / 1e6:.1f} MB",
         text=toml([*config.text]),
         reading=reading(config),
-        vocabulary=next(vocabulary for limit, vocabulary in BY_BYTES if size < limit),
+        vocabulary=min(
+            next(vocabulary for limit, vocabulary in BY_BYTES if size < limit),
+            next(vocabulary for limit, vocabulary in BY_TIME if seconds(config.budget) <= limit),
+        ),
         chat=toml([*config.chat]),
         name=toml(config.name),
         models=toml(["base=@pretrain", "tuned=@sft"] if config.chat else ["model=@pretrain"]),
