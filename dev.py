@@ -53,6 +53,8 @@ def main(verb: str = "", *arguments: str) -> int:
         if code := run(program):
             return code
     code = run([*programs[-1], *arguments])
+    if verb == "quickstart" and code != 0:
+        say("what is done is kept: `make quickstart` goes on with it")
     if verb == "quickstart" and code == 0:
         dodam = Path(".venv", SCRIPTS, "dodam")
         print(f"\nTalk to it:  {dodam} chat runs/quickstart\nUse your own text:  {dodam} grow TEXT... --budget 1h")
@@ -73,7 +75,7 @@ def install(groups: list[str]) -> None:
     if not imports(VENV, "torch"):
         say("installing PyTorch, once (0.2 GB; several GB with CUDA) ...")
         install_torch(VENV)
-    say("installing the other packages ...")
+    say("installing the other packages, a few minutes without a word ...")
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
     packages = [package for group in groups for package in table[group]]
     if error := pip(VENV, "-c", str(ROOT / "constraints.txt"), "-e", str(ROOT), *packages):

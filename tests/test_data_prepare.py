@@ -87,7 +87,7 @@ def test_a_single_long_text_gives_its_end(tmp_path: Path) -> None:
     (train,), (validation,) = texts(tmp_path / "out", "train"), texts(tmp_path / "out", "validation")
     assert 0.05 <= len(validation) / len(text) < 0.06
     assert train.split() + validation.split() == text.split() and "번째 문단." in validation.splitlines()[0]
-    assert "book is a single text" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "book: a text was cut in two" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("text", ["짧다. " * 500, "가" * 9000])

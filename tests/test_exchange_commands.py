@@ -146,6 +146,157 @@ def test_another_number_type_is_told_with_its_difference(number_type: str, tmp_p
     assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "llama"
 
 
+KOREAN = [
+    f"{place}에는 {fruit}가 {number}개 있었고, 우리는 그 {fruit}를 모두 먹었습니다."
+    for number in range(20)
+    for place in ("바구니", "창고", "서랍")
+    for fruit in ("복숭아", "참외", "수박")
+]
+NEW = 60
+TABLES = {
+    "gpt2": ["transformer.wte.weight"],
+    "llama": ["lm_head.weight", "model.embed_tokens.weight"],
+    "qwen2": ["model.embed_tokens.weight"],
+}
+
+
+def korean_rows(folder: Path) -> Path:
+    (folder / "korean.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in KOREAN))
+    return folder / "korean.jsonl"
+
+
+def stored(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_larger_vocabulary_for_us_and_for_transformers(family: str, tmp_path: Path, capsys) -> None:
+    dtype = torch.bfloat16 if family == "llama" else torch.float32
+    rounding = {"atol": 1e-6, "rtol": 1e-5 if dtype == torch.float32 else 2**-8}
+    foreign_folder(family, tmp_path / "theirs", max_shard_size="40KB" if family != "gpt2" else "5GB")
+    if dtype != torch.float32:
+        reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "theirs", dtype=dtype)
+        reference.save_pretrained(tmp_path / "theirs", max_shard_size="20KB")
+    words = ["--extend-vocabulary", NEW, "--data", korean_rows(tmp_path)]
+    told = run(capsys, "import", tmp_path / "theirs", "--out", tmp_path / "in", *words)
+    loaded, before = load_model(tmp_path / "in"), load_model(tmp_path / "theirs")
+    first, rows = before.tokenizer.size, told["vocabulary"]
+    assert rows % 64 == 0 and 0 <= rows - (first + NEW) < 64 and loaded.tokenizer.size == first + NEW
+    assert told["parameters"] == sum(parameter.numel() for parameter in loaded.model.parameters())
+    per_token = told["extension"]["bytes_per_token"]
+    assert per_token["after"] > 1.3 * per_token["before"] and len(told["extension"]["most_used"]) == 10
+
+    theirs, ours = stored(tmp_path / "theirs"), stored(tmp_path / "in")
+    assert theirs.keys() == ours.keys()
+    for name, tensor in theirs.items():
+        assert ours[name].dtype == tensor.dtype == dtype
+        if name not in TABLES[family]:
+            assert torch.equal(ours[name], tensor)
+            continue
+        assert ours[name].shape == (rows, 32) and torch.equal(ours[name][:first], tensor)
+        for token in range(first, first + NEW):
+            spelt = loaded.tokenizer.raw.id_to_token(token)
+            ids = [piece.id for piece in before.tokenizer.raw.model.tokenize(spelt)]
+            assert len(ids) > 1
+            mean = torch.stack([tensor[one].double() for one in ids]).mean(0)
+            torch.testing.assert_close(ours[name][token].double(), mean, **rounding)
+        for row in ours[name][first + NEW :].double():
+            torch.testing.assert_close(row, tensor.double().mean(0), **rounding)
+    config = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    assert json.loads((tmp_path / "in" / "config.json").read_text()) == {**config, "vocab_size": rows}
+    index = tmp_path / "in" / "model.safetensors.index.json"
+    assert index.is_file() == (family != "gpt2")
+    if index.is_file():
+        assert json.loads(index.read_text())["metadata"]["total_size"] == sum(t.nbytes for t in ours.values())
+
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "in", dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "in")
+    for text in [*KOREAN[:20], *TEXTS[:5]]:
+        assert tokenizer.encode(text, add_special_tokens=False) == loaded.tokenizer.encode(text)
+    ids = torch.tensor([loaded.tokenizer.encode(KOREAN[0])])
+    assert int(ids.max()) >= first
+    with torch.inference_mode():
+        logits = loaded.model.head(loaded.model(ids))
+        torch.testing.assert_close(again(ids).logits, logits, atol=1e-4, rtol=1e-4)
+        old = torch.tensor([before.tokenizer.encode(TEXTS[0])])
+        expected = before.model.head(before.model(old))
+        torch.testing.assert_close(loaded.model.head(loaded.model(old))[..., :first], expected, atol=1e-5, rtol=1e-5)
+
+    assert run(capsys, "export", tmp_path / "in", "--to", "gguf", "--out", tmp_path / "m.gguf")["logits"] == 0
+    run(capsys, "prepare", "--data", tmp_path / "korean.jsonl", "--out", tmp_path / "data")
+    run(capsys, "pretrain", "--data", tmp_path / "data", "--model", tmp_path / "in", "--out", tmp_path / "p", *FEW)
+    assert load_model(tmp_path / "p").tokenizer.json == loaded.tokenizer.json
+
+
+def test_rows_that_no_token_used_are_taken_first(tmp_path: Path, capsys) -> None:
+    foreign_folder("qwen2", tmp_path / "theirs")
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "theirs")
+    first = model.config.vocab_size
+    model.resize_token_embeddings(first + 21)  # no multiple of 64, and it stays so
+    model.save_pretrained(tmp_path / "theirs")
+    words = ["--extend-vocabulary", 20, "--data", korean_rows(tmp_path)]
+    told = run(capsys, "import", tmp_path / "theirs", "--out", tmp_path / "in", *words)
+    assert told["vocabulary"] == first + 21
+    assert (tmp_path / "in" / "config.json").read_bytes() == (tmp_path / "theirs" / "config.json").read_bytes()
+    theirs, ours = stored(tmp_path / "theirs"), stored(tmp_path / "in")
+    (name,) = TABLES["qwen2"]
+    same = [row for row in range(first + 21) if torch.equal(theirs[name][row], ours[name][row])]
+    assert same == [*range(first), first + 20]
+    assert load_model(tmp_path / "in").tokenizer.token_id("<|im_end|>") == load_model(tmp_path / "theirs").tokenizer.end
+
+
+def test_no_new_tokens_leave_the_folder_as_it_is(tmp_path: Path, capsys) -> None:
+    foreign_folder("llama", tmp_path / "theirs")
+    run(capsys, "import", tmp_path / "theirs", "--out", tmp_path / "in")
+    files = {file.name: file.read_bytes() for file in (tmp_path / "in").iterdir()}
+    run(capsys, "import", tmp_path / "theirs", "--out", tmp_path / "in", "--extend-vocabulary", 0)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "in").iterdir()} == files
+    copied = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert all(files[name] == (tmp_path / "theirs" / name).read_bytes() for name in copied)
+
+
+def with_an_encoder(folder: Path) -> None:
+    config = transformers.BertConfig(
+        vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    transformers.BertForMaskedLM(config).save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=foreign_tokenizer("gpt2").backend_tokenizer, sep_token="<|endoftext|>"
+    ).save_pretrained(folder)
+
+
+def with_sentence_piece(folder: Path) -> None:
+    foreign_folder("llama", folder)
+    raw = tokenizers.Tokenizer(models.BPE({"<unk>": 0, "</s>": 1, "a": 2}, [], unk_token="<unk>", byte_fallback=True))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>").save_pretrained(folder)
+
+
+MORE = ["--extend-vocabulary", "40", "--data", "korean.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("made", "words", "code", "message"),
+    [
+        (None, ["--extend-vocabulary", "40"], 2, "--extend-vocabulary: needs a text to learn from"),
+        (None, ["--data", "korean.jsonl"], 2, "--data: is what new tokens are learned from"),
+        (None, ["--encoding", "cp949"], 2, "--encoding: is that of --data"),
+        (None, ["--extend-vocabulary", "-1"], 2, "greater than or equal to 0"),
+        (None, ["--extend-vocabulary", "9999", *MORE[2:]], 2, "pairs to merge. Name more text, or ask for fewer."),
+        (None, [*MORE[:3], "nowhere"], 1, "nowhere: there is no such file"),
+        (with_an_encoder, MORE, 2, "is for decoders, and this is an encoder (bert)"),
+        (with_sentence_piece, MORE, 1, "the tokenizer is SentencePiece (BPE)"),
+    ],
+)
+def test_wrong_use_of_a_larger_vocabulary(made, words, code, message, tmp_path: Path, monkeypatch, capsys) -> None:
+    (made or (lambda folder: foreign_folder("llama", folder)))(tmp_path / "theirs")
+    korean_rows(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["import", "theirs", "--out", "in", *words]) == code
+    err = capsys.readouterr().err
+    assert message in err and "Traceback" not in err
+    assert not (tmp_path / "in").exists()
+
+
 def unknown_type(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "mamba"}))

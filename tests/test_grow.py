@@ -130,8 +130,8 @@ def test_the_same_again_goes_on_even_with_more_text_but_other_settings_are_refus
     Path("runs/law/recipe.toml").write_text(Path("runs/law/recipe.toml").read_text() + "# a remark\n")
     grow.run(Grow(text=("law",)))
     assert len(ran) == 3
-    Path("runs/law/prepare").mkdir()
-    Path("runs/law/prepare/stage.json").write_text("{}")
+    Path("runs/law/pretrain").mkdir()
+    Path("runs/law/pretrain/stage.json").write_text("{}")
     with pytest.raises(UsageError, match=r"other settings.*dodam run runs/law/recipe.toml"):
         grow.run(Grow(text=("law",), budget="2h"))
     assert "# a remark" in Path("runs/law/recipe.toml").read_text()

@@ -33,7 +33,7 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "versions": set(),
     "exchange": FRAME | {"nn", "models", "tokenizer", "tensors"},
     "folder": FRAME | {"nn", "models", "tokenizer", "tensors", "exchange"},
-    "generate": TEXT | {"nn", "models", "folder", "machine"},
+    "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},
     "stages": TEXT | TRAINING | {"exchange", "folder", "generate", "evaluate", "machine", "versions"},
     "evaluate": TEXT | {"nn", "models", "folder", "generate", "machine", "versions"},
     "serve": TEXT | {"nn", "models", "folder", "generate", "machine"},
@@ -42,7 +42,19 @@ ABOVE = MAY_IMPORT["exchange"] | {"folder", "versions"}
 COMMANDS_OF_A_ROOM = {"exchange/incoming.py": ABOVE, "exchange/outgoing.py": ABOVE}  # they stand above its tables
 BARE = {"torch", "numpy", "safetensors", "tokenizers"}  # all that the training core may need of others,
 DRAWING = {"matplotlib"}  # and, inside the functions that draw, what they draw with
-HEAVY = ["torch", "tokenizers", "pyarrow", "transformers", "matplotlib", "fastapi", "pydantic", "sacrebleu", "openai"]
+HEAVY = [
+    "torch",
+    "tokenizers",
+    "pyarrow",
+    "transformers",
+    "matplotlib",
+    "fastapi",
+    "pydantic",
+    "sacrebleu",
+    "openai",
+    "sklearn",
+    "scipy",
+]
 
 
 def room(file: Path) -> str:

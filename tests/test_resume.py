@@ -25,8 +25,21 @@ STAGES = {
     "sft": ["sft", "--data", "{chat}", "--model", "{base}", "--microbatch", "2"],
     "sft with replay": ["sft", "--data", "{chat}", "--model", "{base}", "--replay", "{data}"],
     "sft with lora": ["sft", "--data", "{chat}", "--model", "{base}", "--lora.rank", "4", "--lora.dropout", "0.1"],
+    "seq2seq": [
+        "seq2seq", "--data", "{data}/documents/train-*.parquet", "--columns", "source=text", "target=language",
+        "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "64", "--microbatch", "2", "--report-pairs", "0",
+        "--validate-every", "0.5",
+    ],
+    "classify": [
+        "classify", "--data", "{data}/documents/train-*.parquet", "--columns", "text=text", "label=bytes",
+        "--model", "{base}", "--microbatch", "3",
+    ],
     "pretrain from a model": ["pretrain", "--data", "{data}", "--model", "{base}", "--layer-decay", "0.9"],
-}
+    "pretrain encoder": [
+        "pretrain", "--architecture", "encoder", "--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1",
+        "--width", "64", "--context", "64", "--microbatch", "3", "--document-mask",
+    ],
+}  # fmt: skip
 
 
 def dodam(*words: str) -> list[str]:

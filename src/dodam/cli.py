@@ -40,8 +40,11 @@ COMMANDS = {
     "tokenizer show": Command("dodam.tokenizer.show", "TokenizerShow", "Show how a text is cut into tokens."),
     "pretrain": Command("dodam.stages.pretrain", "Pretrain", "Train a language model from nothing."),
     "sft": Command("dodam.stages.sft", "Sft", "Teach a model to answer, from conversations."),
+    "seq2seq": Command("dodam.stages.seq2seq", "Seq2seq", "Learn to translate or summarise, from pairs of texts."),
+    "classify": Command("dodam.stages.classify", "Classify", "Teach a model to label texts, and measure it."),
     "evaluate": Command("dodam.evaluate.tasks", "Evaluate", "Measure models and write a report."),
     "generate": Command("dodam.generate.generate", "Generate", "Continue a text or answer one prompt.", "Use a model"),
+    "predict": Command("dodam.generate.predict", "Predict", "Label, translate or fill in the texts of a file."),
     "chat": Command("dodam.generate.chat", "Chat", "Talk to a model in the terminal."),
     "serve": Command("dodam.serve.app", "Serve", "Serve models: an OpenAI-compatible API and a chat page."),
     "import": Command(

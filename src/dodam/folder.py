@@ -139,7 +139,9 @@ def config_json(model: Any) -> dict[str, Any]:
 
 
 def token_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    return {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos, "pad_token_id": tokenizer.pad}
+    """As config.json has them; a pad that only we use is left out."""
+    ids = {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
+    return ids if tokenizer.pad_is_borrowed else {**ids, "pad_token_id": tokenizer.pad}
 
 
 def model_card(title: str, facts: dict[str, Any]) -> str:

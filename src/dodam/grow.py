@@ -195,10 +195,11 @@ def duration(length: float) -> str:
 
 
 def _keep(path: Path, recipe: str) -> None:
-    """Write the recipe, unless a different one stands there of which something is done: its models cost hours."""
+    """Write the recipe, unless a different one stands there with which training has begun: its models cost hours."""
     if path.exists() and from_file(path) == tomllib.loads(recipe):
         return
-    if path.exists() and any(path.parent.glob("*/stage.json")):
+    begun = [path.parent / stage / kept for stage in SHARES for kept in ("stage.json", "checkpoint")]
+    if path.exists() and any(place.exists() for place in begun):
         mend = f"Run that one with `dodam run {path}`, or choose another --out or --name."
         raise UsageError("a recipe with other settings is here already", where=str(path), mend=mend)
     write_atomic(path, recipe)

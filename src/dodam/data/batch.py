@@ -1,12 +1,21 @@
 """The contract between data and objectives: one batch of token ids. B rows, T positions."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 IGNORED = -100  # the label of a position nothing is learned from
+
+
+class Batch(Protocol):
+    """What the loop needs of a batch, whatever the objective reads in it."""
+
+    @property
+    def num_tokens(self) -> int: ...
+    def to(self, device: str | torch.device) -> Self: ...
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,10 @@ class TokenBatch:
     labels_BT: Tensor
     documents_BT: Tensor | None = None
     positions_BT: Tensor | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        return self.ids_BT.numel()
 
     def to(self, device: str | torch.device) -> "TokenBatch":
         fields = {name: value.to(device) for name, value in vars(self).items() if value is not None}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FILE_BYTES = 1 << 26  # of text in one Parquet file
 GROUP_BYTES = 1 << 22  # of text held in memory for each split
 LONG = 4_000  # characters from which a source's only text is cut in two
+LARGEST_SHARE = 0.1  # of a source that one whole text may take away from it
 HELD_BACK = 2_000  # characters of it that are held back at least, where that is no more than a tenth
 
 
@@ -173,12 +174,15 @@ def split_documents(
     """Each document with `train` or `validation`, which its text alone decides: equal texts never part.
 
     A source of two texts or more from which none falls to validation gives the one with the lowest hash; that one is
-    held until the end. A source with a single long text gives the end of it, and is named in `cut`."""
+    held until the end. Of a source's only text, and of one that would be more than a tenth of its source, the end is
+    given where it is long, and the source is named in `cut`."""
     lowest: dict[str, tuple[int, list[Document]]] = {}
     held_back: set[str] = set()
     others: set[str] = set()
+    characters: Counter[str] = Counter()
     for digest, document in found:
         source = document.source
+        characters[source] += len(document.text)
         if digest < share * 2**128:
             held_back.add(source)
             yield "validation", document
@@ -196,7 +200,9 @@ def split_documents(
             yield "train", document
     for source, (_, equal) in lowest.items():
         split = "validation" if source in others and source not in held_back else "train"
-        place = 0 if source in others | held_back else start_of_end(equal[0].text, share)
+        size = len(equal[0].text)
+        small = source in held_back or (source in others and size <= LARGEST_SHARE * characters[source])
+        place = 0 if small else start_of_end(equal[0].text, share * characters[source] / size)
         if not place:
             yield from ((split, document) for document in equal)
             continue
@@ -212,7 +218,7 @@ def start_of_end(text: str, share: float) -> int:
     0 when the text is not long, or none of them begins near there."""
     if len(text) < LONG:
         return 0
-    size = max(round(len(text) * share), min(HELD_BACK, len(text) // 10))
+    size = max(round(len(text) * min(share, 0.25)), min(HELD_BACK, len(text) // 10))
     for border in ("\n\n", "\n", " "):
         place = text.rfind(border, len(text) - 2 * size, len(text) - size)
         if place > 0:
@@ -323,7 +329,8 @@ def _summary(manifest: dict[str, Any]) -> str:
     removed = ", ".join(f"{count:,} {reason}" for reason, count in manifest["removed"].items())
     return (
         f"prepare: {manifest['documents']:,} documents, {manifest['bytes'] / 1e6:.1f} MB; "
-        f"{splits['validation']['documents']:,} of them held back; left out: {removed or 'none'}."
+        f"{splits['validation']['documents']:,} of them held back ({splits['validation']['bytes'] / 1e6:.2g} MB); "
+        f"left out: {removed or 'none'}."
     )
 
 
@@ -338,7 +345,7 @@ def report(manifest: dict[str, Any]) -> str:
             f"| {source['weight']:g} | `{source['path']}` |"
         )
     for name in manifest["cut"]:
-        lines += ["", f"{name} is a single text: it was cut in two, and its end is held back."]
+        lines += ["", f"{name}: a text was cut in two and its end is held back; all of it would be too much."]
     lines += ["", "| Language | MB |", "| --- | ---: |"]
     languages = Counter[str]()
     for split in manifest["splits"].values():

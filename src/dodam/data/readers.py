@@ -19,6 +19,7 @@ from dodam.data.text import HANGUL
 from dodam.errors import DataError
 
 PACKED = (".gz", ".zst")
+MEND = "Mend it."
 BLOCK = 1 << 20  # bytes read at a time
 LONGEST_LINE = 1 << 26  # characters; a longer line is no row
 PIECE = 1 << 12  # characters a piece of a long text has at least
@@ -117,11 +118,11 @@ def _object(line: str, where: str) -> Row | DataError:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        return DataError(f"is not JSON ({error.msg}, column {error.colno})", where=where)
+        return DataError(f"is not JSON ({error.msg}, column {error.colno})", where=where, mend=MEND)
     except RecursionError:
         return DataError("is nested too deep", where=where)
     except ValueError as error:  # a number of thousands of digits
-        return DataError(f"is not JSON ({error})", where=where)
+        return DataError(f"is not JSON ({error})", where=where, mend=MEND)
     if not isinstance(row, dict):
         return DataError("is not a JSON object, {…}", where=where)
     return row
@@ -137,7 +138,7 @@ def json_rows(path: str, encoding: str) -> Rows:
             yield from jsonl_rows(path, encoding)
             return
         where = f"{path}:{error.lineno}"
-        raise DataError(f"is not JSON ({error.msg}, column {error.colno})", where=where) from None
+        raise DataError(f"is not JSON ({error.msg}, column {error.colno})", where=where, mend=MEND) from None
     except RecursionError:
         raise DataError("is nested too deep", where=path) from None
     except ValueError as error:  # a number of thousands of digits

@@ -1,26 +1,40 @@
 """Command `import`: a Hugging Face folder, from the disk or the hub -> a model folder of ours.
 
 What it reads: `config.json`, safetensors, `tokenizer.json` and what goes with them. What it writes: the same files, as
-they are, with where they came from. All of it is checked first, tensor by tensor, without reading the weights into
-memory; a folder is written whole or not at all.
+they are, with where they came from; only with a larger vocabulary, the tables that have a row for each token and what
+counts them are others. All of it is checked first, tensor by tensor, without reading the weights into memory; a folder
+is written whole or not at all.
 """
 
 import re
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from annotated_types import Ge
 
 from dodam import files
 from dodam.errors import DataError, FolderError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dodam.exchange.mapping import Family, Weight
     from dodam.tensors import ModelTensors
+    from dodam.tokenizer.extend import Extension
+    from dodam.tokenizer.tokenizer import Tokenizer
 
 ALONGSIDE = ("generation_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json", "LICENSE")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 WANTED = ["*.json", "*.safetensors", "*.jinja", "LICENSE*", "README.md"]
+TABLES = ("embedding.weight", "output.weight")
+"""Our names of the tensors that have a row for each token."""
+MULTIPLE = 64
+"""The rows of a table that has to grow are a multiple of this."""
+CHUNK = 8192  # rows that are summed at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +49,26 @@ class Import:
     """The model folder to write."""
     revision: str = "main"
     """Of a hub name: which branch, tag or commit."""
+    extend_vocabulary: Annotated[int, Ge(0)] = 0
+    """Give a decoder so many more tokens, learned from --data; its tokenizer has to be a byte-level BPE."""
+    data: tuple[str, ...] = ()
+    """What the new tokens are learned from: a data folder, or text files, folders and globs; of more than 20 MB an even
+    sample."""
+    encoding: str = "utf-8"
+    """The encoding of text files in --data, such as cp949."""
 
 
 def run(config: Import) -> dict[str, Any]:
-    """Check and copy; returns family, sizes and where it came from."""
+    """Check, learn the tokens asked for, and copy; returns family, sizes and what the new tokens do."""
     from dodam.exchange.families import family_of
     from dodam.exchange.mapping import check_tensors, table_of
     from dodam.models.build import outline
     from dodam.tensors import ModelTensors
     from dodam.tokenizer.tokenizer import Tokenizer
 
+    check_flags(config)
     folder = located(config)
+    check_out(config, folder)
     values = files.read_json(folder / "config.json")
     values = values.get("text_config", values) if "model_type" not in values else values
     family = family_of(values.get("model_type"), str(folder / "config.json"))
@@ -61,6 +84,9 @@ def run(config: Import) -> dict[str, Any]:
         raise FolderError(
             f"the tokenizer has {tokenizer.size} ids, the model only {sizes.vocabulary}", where=str(folder)
         )
+    extension = extended(config, family, tokenizer)
+    if extension:
+        sizes = replace(sizes, vocabulary=num_rows(sizes.vocabulary, extension))
     told = {
         "model": str(config.out),
         "family": family.model_type,
@@ -71,13 +97,70 @@ def run(config: Import) -> dict[str, Any]:
         "vocabulary": sizes.vocabulary,
         "chat_template": tokenizer.chat_template is not None,
     }
-    write(config, folder, weights, told)
+    if extension:
+        told["extension"] = {
+            "tokens": len(extension.pieces),
+            "bytes_per_token": extension.bytes_per_token,
+            "most_used": [{"text": text, "count": count} for text, count in extension.most_used],
+        }
+    write(config, folder, weights, told, extension, table)
     print(
         f"import: {family.model_type}, {told['parameters']:,} parameters, {', '.join(told['dtypes'])}, context "
         f"{sizes.context:,}, {'with' if told['chat_template'] else 'without'} a chat template. In {config.out}.",
         file=sys.stderr,
     )
+    if extension:
+        print(told_of(extension, sizes.vocabulary), file=sys.stderr)
     return told
+
+
+def check_flags(config: Import) -> None:
+    """UsageError for new tokens without a text to learn them from, and for a text that nothing is learned from."""
+    if config.extend_vocabulary and not config.data:
+        raise UsageError("needs a text to learn from", where="--extend-vocabulary", mend="Name it with --data.")
+    if config.data and not config.extend_vocabulary:
+        mend = "Say how many with --extend-vocabulary, such as 2000."
+        raise UsageError("is what new tokens are learned from, and none are asked for", where="--data", mend=mend)
+    if config.encoding != "utf-8" and not config.data:
+        raise UsageError("is that of --data, and there is none", where="--encoding")
+
+
+def check_out(config: Import, folder: Path) -> None:
+    """UsageError for an --out that must not be overwritten."""
+    if config.out.exists() and config.out.resolve() == folder.resolve():
+        raise UsageError("is the folder to read", where="--out", mend="Choose another one.")
+    if config.out.exists() and not (config.out / "dodam.json").is_file() and any(config.out.iterdir()):
+        raise UsageError("is there and holds no model of ours", where=str(config.out), mend="Choose another --out.")
+
+
+def extended(config: Import, family: "Family", tokenizer: "Tokenizer") -> "Extension | None":
+    """The tokenizer with the tokens that are asked for, if any are. UsageError for what is no decoder."""
+    if not config.extend_vocabulary:
+        return None
+    if family.kind != "decoder":
+        article = "an" if family.kind.startswith("e") else "a"
+        what = f"is for decoders, and this is {article} {family.kind} ({family.model_type})"
+        raise UsageError(what, where="--extend-vocabulary", mend="Import it without.")
+    from dodam.tokenizer.extend import extend
+
+    print(f"import: learning {config.extend_vocabulary:,} tokens.", file=sys.stderr)
+    return extend(tokenizer, config.data, config.extend_vocabulary, config.encoding)
+
+
+def num_rows(rows: int, extension: "Extension") -> int:
+    """How many rows the tables get: as many as they have when the new tokens fit into those that no token used."""
+    needed = extension.first + len(extension.pieces)
+    return rows if needed <= rows else -(-needed // MULTIPLE) * MULTIPLE
+
+
+def told_of(extension: "Extension", rows: int) -> str:
+    """What the new tokens do, for people."""
+    before, after = (extension.bytes_per_token[when] for when in ("before", "after"))
+    used = " ".join(f"`{text}`" for text, _ in extension.most_used).replace("\n", "⏎")
+    return (
+        f"import: {len(extension.pieces):,} tokens added, the vocabulary is {rows:,} now; on lines held back "
+        f"{before:.2f} bytes per token before, {after:.2f} now.\nimport: most used there: {used or 'none of them'}"
+    )
 
 
 def located(config: Import) -> Path:
@@ -111,24 +194,31 @@ def located(config: Import) -> Path:
         raise DataError(f"{what} ({str(error).splitlines()[0]})", where=config.source) from None
 
 
-def write(config: Import, folder: Path, weights: "ModelTensors", told: dict[str, Any]) -> None:
-    """Copy what belongs to the model, and say where it came from."""
+def write(
+    config: Import,
+    folder: Path,
+    weights: "ModelTensors",
+    told: dict[str, Any],
+    extension: "Extension | None",
+    table: "Sequence[Weight]",
+) -> None:
+    """Copy what belongs to the model, grow what new tokens make larger, and say where it all came from."""
     from dodam.folder import FORMAT, model_card
     from dodam.versions import versions
 
-    if config.out.exists() and config.out.resolve() == folder.resolve():
-        raise UsageError("is the folder to read", where="--out", mend="Choose another one.")
-    if config.out.exists() and not (config.out / "dodam.json").is_file() and any(config.out.iterdir()):
-        raise UsageError("is there and holds no model of ours", where=str(config.out), mend="Choose another --out.")
     names = ["config.json", "tokenizer.json", "tokenizer_config.json", *ALONGSIDE, *weights.opened]
     if weights.where.name not in weights.opened:
         names.append(weights.where.name)
+    checksums = {name: files.xxh3(folder / name) for name in sorted(weights.opened)}
+    lineage: dict[str, Any] = {"source": config.source, "revision": config.revision, "xxh3": checksums}
     with files.new_dir(config.out) as made:
+        done: set[str] = set()
+        if extension:
+            lineage["extension"] = {"data": list(config.data), "text": extension.text}
+            done = write_extended(made, folder, weights, extension, table, told["vocabulary"])
         for name in dict.fromkeys(names):
-            if (folder / name).is_file():
+            if name not in done and (folder / name).is_file():
                 shutil.copyfile(folder / name, made / name)
-        checksums = {name: files.xxh3(made / name) for name in sorted(weights.opened)}
-        lineage = {"source": config.source, "revision": config.revision, "xxh3": checksums}
         info = {"format": FORMAT, "stage": "import", "lineage": lineage, "result": told, "versions": versions()}
         files.write_json(made / "dodam.json", info)
         if (folder / "README.md").is_file():
@@ -136,3 +226,58 @@ def write(config: Import, folder: Path, weights: "ModelTensors", told: dict[str,
         else:
             card = model_card(config.out.name, {"source": config.source, **told})
             (made / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_extended(
+    made: Path,
+    folder: Path,
+    weights: "ModelTensors",
+    extension: "Extension",
+    table: "Sequence[Weight]",
+    rows: int,
+) -> set[str]:
+    """Write the files that new tokens change, and return their names: the tokenizer, the weights' files that hold a
+    table, and where the tables grow the two that count their rows."""
+    from dodam.tensors import FILE, write_tensors
+
+    files.write_atomic(made / "tokenizer.json", extension.tokenizer.json)
+    shapes = weights.shapes()
+    tables = {weight.source(shapes) for weight in table if weight.parts[0] in TABLES}
+    done = {"tokenizer.json"} | {weights.places[name] for name in tables}
+    more = dict.fromkeys(("total_size", "total_parameters"), 0)
+    for file in sorted(done - {"tokenizer.json"}):
+        # What stays as it is is a view of the file that is read, and takes no memory of its own.
+        tensors = {name: weights[name] for name, place in weights.places.items() if place == file}
+        for name in tables & tensors.keys():
+            before = tensors[name]
+            tensors[name] = with_rows(before, extension.first, extension.pieces, rows)
+            more["total_size"] += tensors[name].nbytes - before.nbytes
+            more["total_parameters"] += tensors[name].numel() - before.numel()
+        write_tensors(tensors, made / file, metadata=weights.opened[file].metadata())
+    if not more["total_size"]:
+        return done
+    settings = files.read_json(folder / "config.json")
+    (settings if "model_type" in settings else settings["text_config"])["vocab_size"] = rows
+    files.write_json(made / "config.json", settings)
+    if weights.where.name == FILE:
+        return done | {"config.json"}
+    index = files.read_json(weights.where)
+    totals = index.get("metadata") or {}
+    index["metadata"] = {key: value + more.get(key, 0) for key, value in totals.items()}
+    files.write_json(made / weights.where.name, index)
+    return done | {"config.json", weights.where.name}
+
+
+def with_rows(table_VD: "Tensor", first: int, pieces: Sequence[Sequence[int]], rows: int) -> "Tensor":
+    """A table with the rows of new tokens, from `first` on: each the mean of the rows of its pieces, so that the model
+    begins with what it knows of them. A table that grows to `rows` is filled up with the mean of all old tokens."""
+    import torch
+
+    known_VD = table_VD[:first]
+    new_ND = torch.stack([known_VD[list(piece)].mean(0, dtype=torch.float32) for piece in pieces]).to(table_VD.dtype)
+    rest = first + len(pieces)
+    if rows == len(table_VD):
+        return torch.cat([known_VD, new_ND, table_VD[rest:]])
+    totals_CD = torch.stack([part.sum(0, dtype=torch.float32) for part in known_VD.split(CHUNK)])
+    mean_D = (totals_CD.sum(0) / first).to(table_VD.dtype)
+    return torch.cat([known_VD, new_ND, mean_D.expand(rows - rest, -1)])

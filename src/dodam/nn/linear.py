@@ -15,12 +15,9 @@ def project(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
 
     Their weights are small beside the activations, and one wide product with one input gradient is faster than several
     narrow ones."""
-    weights = [layer.weight for layer in layers if isinstance(layer, nn.Linear) and plain(layer)]
-    if torch.is_grad_enabled() and len(weights) == len(layers):
-        return F.linear(x, torch.cat(weights)).split([weight.shape[0] for weight in weights], dim=-1)
-    return tuple(layer(x) for layer in layers)
-
-
-def plain(layer: nn.Linear) -> bool:
-    """Whether a layer is nothing but a product: no bias, no subclass that adds to it."""
-    return type(layer) is nn.Linear and layer.bias is None
+    plain = [layer for layer in layers if type(layer) is nn.Linear]  # no subclass that adds something, no adapter
+    biases: list[Tensor] = [layer.bias for layer in plain if layer.bias is not None]
+    if not torch.is_grad_enabled() or len(plain) < len(layers) or len(biases) not in (0, len(layers)):
+        return tuple(layer(x) for layer in layers)
+    weight, bias = torch.cat([layer.weight for layer in plain]), torch.cat(biases) if biases else None
+    return F.linear(x, weight, bias).split([layer.out_features for layer in plain], dim=-1)

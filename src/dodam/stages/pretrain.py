@@ -1,4 +1,4 @@
-"""Stage `pretrain`: a data folder -> a language model that predicts the next token.
+"""Stage `pretrain`: a data folder -> a language model that predicts the next token, or fills in hidden ones.
 
 What it reads: token shards of the data folder (made here for the tokenizer, if they are not there yet), and with
 `--model` the model to go on with. What it writes: a run folder with the model. `--budget` chooses size, batch and steps
@@ -7,24 +7,29 @@ for the best model this data and this machine give in that time; `--depth --step
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Gt
+from annotated_types import Gt, Lt
 
+from dodam import files
 from dodam.errors import DataError, UsageError
 from dodam.stages import training
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
     from dodam.data.batch import TokenBatch
     from dodam.data.loader import RowLoader
     from dodam.data.shards import Shards
     from dodam.folder import LoadedModel
     from dodam.machine import Machine
-    from dodam.models.decoder import Decoder, DecoderConfig
     from dodam.tokenizer.tokenizer import Tokenizer
+    from dodam.train.budget import Sizes
+    from dodam.train.objective import Objective
 
 DEFAULT_CONTEXT = 512
 DEFAULT_DEPTH = 6
@@ -42,22 +47,43 @@ class Pretrain(Training):
     """A tokenizer folder. Default: the one the data folder was prepared with, else one is trained and said so."""
     model: Path | None = None
     """Go on with this model, ours or an imported one, with its tokenizer; without it the weights are fresh."""
-    architecture: Literal["decoder"] = "decoder"
-    """Which Transformer: decoder (GPT)."""
+    architecture: Literal["decoder", "encoder"] = "decoder"
+    """Which Transformer: decoder (GPT), which writes, or encoder (BERT), which fills in masks and reads to both sides.
+    A --model keeps its own."""
+    masking: Literal["token", "word", "eojeol"] | None = None
+    """What an encoder's masks hide together: tokens, words, or all that stands between two spaces. Default: eojeol."""
+    mask_share: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Share of the tokens an encoder has to tell. Default: 0.15."""
     depth: Annotated[int, Gt(0)] | None = None
     """Blocks; sets all other sizes that are not given."""
     width: Annotated[int, Gt(0)] | None = None
-    """Width of the stream. Default: 48 per block, as a multiple of 64."""
+    """Width of the stream. Default: 48 per block, as a multiple of 64; an encoder's 64 per block."""
     heads: Annotated[int, Gt(0)] | None = None
     """Query heads. Default: one per 64 of width."""
     kv_heads: Annotated[int, Gt(0)] | None = None
-    """Key/value heads, a divisor of heads. Default: half of them."""
+    """Key/value heads, a divisor of heads. Default: half of them. An encoder has as many as heads."""
     feedforward_size: Annotated[int, Gt(0)] | None = None
-    """Width of the feed-forward. Default: 8/3 of the width."""
+    """Width of the feed-forward. Default: 8/3 of the width, an encoder's 4."""
     tied: bool = False
-    """Share one table between embedding and head: smaller, learns more slowly."""
+    """Share one table between embedding and head: smaller, learns more slowly. An encoder always does."""
     document_mask: bool = False
     """Keep attention within each document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a model learns from rows of text, and how that is measured and shown."""
+
+    batch: "Callable[[np.ndarray, int], TokenBatch]"
+    """From rows [B, T + 1] and the number of the first one."""
+    objective: "Callable[[bool], Objective]"
+    """From whether it is to be compiled."""
+    validate: Callable[[Any], float] | None
+    unit: str
+    sample: Callable[[Any], str]
+    card: dict[str, Any] = field(default_factory=dict)
+    result: Callable[[Any], dict[str, Any]] = lambda model: {}
+    """What --json prints besides what it prints of every stage."""
 
 
 def run(config: Pretrain) -> dict[str, Any]:
@@ -65,31 +91,30 @@ def run(config: Pretrain) -> dict[str, Any]:
     done = training.open_run(config, "pretrain")
     if done:
         return done
-    from dodam.data.loader import RowLoader, token_batch
+    from dodam.data.loader import RowLoader
     from dodam.data.shards import ensure_shards
-    from dodam.models.build import build_decoder
-    from dodam.stages.validation import bits_per_byte, continuations
-    from dodam.train.objective import TokenCrossEntropy
     from dodam.train.optim import OptimConfig
 
     choices = training.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     loaded = load_start(config, machine)
+    architecture = check_architecture(config, loaded)
     tokenizer = loaded.tokenizer if loaded else find_tokenizer(config)
     shards = ensure_shards(config.data, tokenizer)
     context = choices["context"] if choices else context_of(config, loaded)
 
-    def shape(depth: int) -> "DecoderConfig":
+    def shape(depth: int) -> "Sizes":
         return loaded.model.config if loaded else sizes(config, tokenizer.size, context, depth)
 
     rows = RowLoader(shards.split("train"), context, config.seed)
     held_back = held_back_rows(config, shards, context)
     training.same_data(config, choices, shards.fingerprint)
+    task = task_of(architecture)(config, tokenizer, rows, held_back, machine.torch_dtype)
     if not choices:
         tell_rows(rows)
-        choices = choose(config, machine, rows, shape, loaded) | {"data": shards.fingerprint}
+        choices = choose(config, machine, rows, shape, loaded, task) | {"data": shards.fingerprint}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
-    model = loaded.model.train() if loaded else build_decoder(shape(choices["depth"]), config.seed).to(machine.device)
+    model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
     if loaded is None and config.lora.rank:
         raise UsageError("fresh weights have to be trained themselves", where="--lora", mend="Name a --model.")
     factors = training.choose_parts(config, model)
@@ -97,26 +122,19 @@ def run(config: Pretrain) -> dict[str, Any]:
         training.compile_blocks(model)
 
     def batches(step: int) -> "list[TokenBatch]":
-        taken = rows.rows(step * batch, batch)
-        return [
-            token_batch(taken[first : first + microbatch], document_mask=config.document_mask, bos=tokenizer.bos)
-            for first in range(0, batch, microbatch)
-        ]
-
-    def validate(model: "Decoder") -> float:
-        assert held_back is not None
-        return bits_per_byte(model, tokenizer, held_back, machine.torch_dtype, document_mask=config.document_mask)
+        first = step * batch
+        return task.batch(rows.rows(first, batch), first).split(microbatch)
 
     setup = Setup(
         model=model,
         tokenizer=tokenizer,
         batches=batches,
-        objective=TokenCrossEntropy(machine.torch_dtype, compiled=choices["compiled"]),
+        objective=task.objective(choices["compiled"]),
         optim=OptimConfig(**choices["optim"]),
         loop=training.loop_bounds(config, choices, rows.tokens_per_epoch / (batch * context)),
-        validate=validate if held_back else None,
-        unit="bits per byte",
-        sample=lambda: continuations(model, tokenizer, held_back or rows),
+        validate=task.validate,
+        unit=task.unit,
+        sample=lambda: task.sample(model),
         chat_template=tokenizer.chat_template,
         card={
             "base": str(config.model or ""),
@@ -125,19 +143,63 @@ def run(config: Pretrain) -> dict[str, Any]:
             "tokenizer": tokenizer.fingerprint,
             "tokens in the data": rows.tokens_per_epoch,
             "tokens read twice or never": round(rows.wasted, 6),
+            **task.card,
         },
         factors=factors,
     )
     result = training.train_run(config, "pretrain", setup, choices)
+    if more := task.result(model):
+        result |= more
+        files.write_json(config.out / "result.json", result)
     if config.budget is not None:
         steps = f"--depth {choices['depth']} --batch {choices['batch']} --steps {result['steps']}"
         print(f"pretrain: to repeat it: {steps}", file=sys.stderr)
     return result
 
 
+def task_of(architecture: str) -> Callable[..., Task]:
+    """What models of an architecture learn."""
+    if architecture == "encoder":
+        from dodam.stages.masked import masked_task
+
+        return masked_task
+    return causal_task
+
+
+def causal_task(
+    config: Pretrain, tokenizer: "Tokenizer", rows: "RowLoader", held_back: "RowLoader | None", dtype: "torch.dtype"
+) -> Task:
+    """Predicting each next token, measured in bits per byte of held-back text."""
+    from functools import partial
+
+    from dodam.data.loader import token_batch
+    from dodam.stages.validation import bits_per_byte, continuations
+    from dodam.train.objective import TokenCrossEntropy
+
+    def validate(model: Any) -> float:
+        assert held_back is not None
+        return bits_per_byte(model, tokenizer, held_back, dtype, document_mask=config.document_mask)
+
+    return Task(
+        batch=lambda taken, first: token_batch(taken, document_mask=config.document_mask, bos=tokenizer.bos),
+        objective=partial(TokenCrossEntropy, dtype),
+        validate=validate if held_back else None,
+        unit="bits per byte",
+        sample=lambda model: continuations(model, tokenizer, held_back or rows),
+    )
+
+
+def build(shape: "Sizes", seed: int) -> Any:
+    """A model with fresh weights."""
+    from dodam.models.build import build_decoder
+    from dodam.models.encoder import EncoderConfig, build_encoder
+
+    return build_encoder(shape, seed) if isinstance(shape, EncoderConfig) else build_decoder(shape, seed)
+
+
 def load_start(config: Pretrain, machine: "Machine") -> "LoadedModel | None":
     """The model to go on with. UsageError for flags that would make it another one."""
-    from dodam.folder import load_model
+    from dodam.folder import load
 
     if config.model is None:
         return None
@@ -146,7 +208,23 @@ def load_start(config: Pretrain, machine: "Machine") -> "LoadedModel | None":
     if given:
         flag = f"--{given[0].replace('_', '-')}"
         raise UsageError("the model to go on with has its own", where=flag, mend=f"Leave out {flag} or --model.")
-    return load_model(config.model, device=machine.device)
+    kinds = ("decoder", "encoder") if config.architecture == "decoder" else (config.architecture,)
+    return load(config.model, kinds, device=machine.device)
+
+
+def check_architecture(config: Pretrain, loaded: "LoadedModel | None") -> str:
+    """Whether it is a decoder or an encoder. UsageError for flags that only the other one has."""
+    from dodam.exchange.families import FAMILIES
+
+    architecture = FAMILIES[loaded.model.config.family].kind if loaded else config.architecture
+    if architecture != config.architecture:
+        print(f"pretrain: {config.model} is an encoder, so it learns to fill in masks.", file=sys.stderr)
+    of_the_other = ("kv_heads", "tied") if architecture == "encoder" else ("masking", "mask_share")
+    given = [name for name in of_the_other if getattr(config, name)]
+    if given:
+        flag, other = f"--{given[0].replace('_', '-')}", "decoder" if architecture == "encoder" else "encoder"
+        raise UsageError(f"only a model with --architecture {other} has it", where=flag, mend=f"Leave out {flag}.")
+    return architecture
 
 
 def context_of(config: Pretrain, loaded: "LoadedModel | None") -> int:
@@ -208,15 +286,17 @@ def find_tokenizer(config: Pretrain) -> "Tokenizer":
     return Tokenizer.load(folder)
 
 
-def sizes(config: Pretrain, vocabulary: int, context: int, depth: int) -> "DecoderConfig":
+def sizes(config: Pretrain, vocabulary: int, context: int, depth: int) -> "Sizes":
     """The model's sizes from its depth and whatever else was given. UsageError when they do not fit together."""
     from dodam.models.build import decoder_config
+    from dodam.models.encoder import encoder_config
 
+    given: dict[str, Any] = {"vocabulary": vocabulary, "context": context, "depth": depth}
+    given |= {name: getattr(config, name) for name in ("width", "heads", "feedforward_size")}
     try:
-        return decoder_config(
-            vocabulary=vocabulary, context=context, depth=depth, width=config.width, heads=config.heads,
-            kv_heads=config.kv_heads, feedforward_size=config.feedforward_size, tied=config.tied,
-        )  # fmt: skip
+        if config.architecture == "encoder":
+            return encoder_config(**given)
+        return decoder_config(**given, kv_heads=config.kv_heads, tied=config.tied)
     except ValueError as error:
         raise UsageError(str(error), where="pretrain") from None
 
@@ -225,11 +305,11 @@ def choose(
     config: Pretrain,
     machine: "Machine",
     rows: "RowLoader",
-    shape: "Callable[[int], DecoderConfig]",
+    shape: "Callable[[int], Sizes]",
     loaded: "LoadedModel | None",
+    task: Task,
 ) -> dict[str, Any]:
     """All that a run is begun with; saved at step 0. With --budget the time dial picks what was not given."""
-    from dodam.models.build import flops_per_token, num_parameters
     from dodam.train import budget
 
     if config.budget is not None and config.steps is not None:
@@ -237,14 +317,14 @@ def choose(
     context, fixed = rows.context, loaded.model.config.depth if loaded else config.depth
     if config.budget is None:
         depth, seconds = fixed or DEFAULT_DEPTH, None
-        batch = config.batch or budget.rows_per_step(num_parameters(shape(depth)), context)
+        batch = config.batch or budget.rows_per_step(budget.num_parameters(shape(depth)), context)
         steps = config.steps or max(1, rows.rows_per_epoch // batch)
         if config.steps is None:
             print(f"pretrain: neither --steps nor --budget, so one pass over the data: {steps} steps.", file=sys.stderr)
     else:
         dial = budget.choose(
             training.seconds_left(config), rows.tokens_per_epoch, context, shape,
-            lambda depth, batch: time_step(config, machine, shape(depth), context, batch),
+            lambda depth, batch: time_step(config, machine, shape(depth), task, rows.rows(0, batch)),
             depth=fixed, batch=config.batch,
         )  # fmt: skip
         depth, batch, steps, seconds = dial.depth, dial.batch, dial.steps, training.seconds_left(config)
@@ -253,7 +333,8 @@ def choose(
             f"({dial.tokens / 1e6:.1f}M tokens, {dial.tokens / rows.tokens_per_epoch:.1f} passes over the data).",
             file=sys.stderr,
         )
-    flops = flops_per_token(shape(depth), context) * steps * batch * context
+    has_experts = getattr(shape(depth), "experts", 0) > 0
+    flops = budget.flops_per_token(shape(depth), context) * steps * batch * context
     return {
         "machine": machine.to_dict(),
         "context": context,
@@ -261,27 +342,31 @@ def choose(
         "batch": batch,
         "steps": steps,
         "seconds": seconds,
-        "compiled": training.worth_compiling(config.compile, machine, flops, experts=shape(depth).experts > 0),
-        "optim": training.learning_rates(config, loaded.model, scale=CONTINUED_RATE)
-        if loaded
-        else training.learning_rates(config),
+        "compiled": training.worth_compiling(config.compile, machine, flops, experts=has_experts),
+        "optim": rates(config, shape(depth), loaded),
     }
 
 
-def time_step(config: Pretrain, machine: "Machine", shape: "DecoderConfig", context: int, batch: int) -> float:
-    """Seconds of one training step of a candidate, uncompiled, on random tokens."""
-    import torch
+def rates(config: Pretrain, shape: "Sizes", loaded: "LoadedModel | None") -> dict[str, float]:
+    """The optimisers' settings: a decoder's or an encoder's, and lower where a model is gone on with."""
+    from dodam.models.encoder import EncoderConfig
 
-    from dodam.data.batch import TokenBatch
-    from dodam.models.build import build_decoder
+    if isinstance(shape, EncoderConfig):
+        from dodam.stages import masked
+
+        return masked.learning_rates(config, loaded.model if loaded else None)
+    if loaded is not None:
+        return training.learning_rates(config, loaded.model, scale=CONTINUED_RATE)
+    return training.learning_rates(config)
+
+
+def time_step(config: Pretrain, machine: "Machine", shape: "Sizes", task: Task, taken: "np.ndarray") -> float:
+    """Seconds of one training step of a candidate on these rows, uncompiled."""
     from dodam.train.budget import time_steps
     from dodam.train.loop import one_step
-    from dodam.train.objective import TokenCrossEntropy
     from dodam.train.optim import OptimConfig, Optimizers
 
-    model = build_decoder(shape, 0).to(machine.device)
-    optimizers, objective = Optimizers(model, OptimConfig()), TokenCrossEntropy(machine.torch_dtype)
-    microbatch = config.microbatch or batch
-    ids = torch.randint(0, shape.vocabulary, (batch, context), generator=torch.Generator().manual_seed(0))
-    parts = [TokenBatch(part, part) for part in ids.split(microbatch)]
+    model = build(shape, 0).to(machine.device)
+    optimizers, objective = Optimizers(model, OptimConfig()), task.objective(False)
+    parts = task.batch(taken, 0).split(config.microbatch or len(taken))
     return time_steps(lambda: one_step(model, optimizers, parts, objective, 1.0, 1.0, machine.device), seconds=1.5)

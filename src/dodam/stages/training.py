@@ -3,6 +3,7 @@
 In come a stage's config, its model, batches and objective; out come a trained run folder and what --json prints of it.
 """
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +18,8 @@ from dodam.errors import FolderError, Interrupted, UsageError
 from dodam.versions import versions
 
 if TYPE_CHECKING:
-    from dodam.data.batch import TokenBatch
+    from dodam.data.batch import Batch
     from dodam.machine import Machine
-    from dodam.models.decoder import Decoder
     from dodam.tokenizer.tokenizer import Tokenizer
     from dodam.train.loop import LoopConfig, Outcome
     from dodam.train.objective import Objective
@@ -98,13 +98,13 @@ class Training:
 class Setup:
     """What a stage gives the shared part to train."""
 
-    model: "Decoder"
+    model: Any
     tokenizer: "Tokenizer"
-    batches: "Callable[[int], Sequence[TokenBatch]]"
+    batches: "Callable[[int], Sequence[Batch]]"
     objective: "Objective"
     optim: "OptimConfig"
     loop: "LoopConfig"
-    validate: "Callable[[Decoder], float] | None"
+    validate: Callable[[Any], float] | None
     unit: str
     sample: Callable[[], str]
     chat_template: str | None
@@ -183,16 +183,16 @@ def worth_compiling(wanted: str, machine: "Machine", flops: float, *, experts: b
     return machine.compiler and machine.device != "mps" and flops > COMPILE_REPAYS
 
 
-def compile_blocks(model: "Decoder") -> None:
-    """Compile the model's blocks; one graph serves all of them."""
+def compile_blocks(model: Any) -> None:
+    """Compile the model's blocks; one graph serves all that are alike."""
     import torch
 
-    from dodam.nn.block import Block
+    for name in ("run_block", "run_decoder_block"):
+        if hasattr(model, name):
+            setattr(model, name, torch.compile(getattr(model, name), dynamic=False))
 
-    model.run_block = torch.compile(Block.__call__, dynamic=False)
 
-
-def learning_rates(config: Training, model: "Decoder | None" = None, scale: float = 1.0) -> dict[str, float]:
+def learning_rates(config: Training, model: Any = None, scale: float = 1.0) -> dict[str, float]:
     """The optimisers' settings with every learning rate times --learning-rate, a stage's own `scale` and, for a model
     to go on with, what the size of its weights bears."""
     from dataclasses import asdict
@@ -208,7 +208,7 @@ def learning_rates(config: Training, model: "Decoder | None" = None, scale: floa
     return values
 
 
-def choose_parts(config: Training, model: "Decoder") -> dict[str, float]:
+def choose_parts(config: Training, model: Any) -> dict[str, float]:
     """Add LoRA, freeze what shall stay, and say what each parameter's learning rate is multiplied by.
 
     UsageError for a layer, a pattern or a rank that does not fit the model."""
@@ -236,7 +236,7 @@ def choose_parts(config: Training, model: "Decoder") -> dict[str, float]:
     return lora.depth_factors(trained, config.layer_decay) if config.layer_decay < 1 else {}
 
 
-def finish_parts(config: Training, model: "Decoder") -> None:
+def finish_parts(config: Training, model: Any) -> None:
     """Write the adapter to OUT/adapter, in PEFT's layout, and merge it into the model."""
     from dodam.exchange.adapter import save_adapter
     from dodam.exchange.families import FAMILIES
@@ -288,11 +288,12 @@ def seconds_left(config: Training) -> float:
 
     assert config.budget is not None
     budget = configs.seconds(config.budget)
-    left = budget - machines.seconds_since_start() - FINISHING_SECONDS - 0.01 * budget
+    used = machines.seconds_since_start()
+    left = budget - used - FINISHING_SECONDS - 0.01 * budget
     if left < 5:
-        raise UsageError(
-            f"{config.budget} is too short to train in", where="--budget", mend="Give it a minute or more."
-        )
+        what = f"{config.budget} is too short to train in: {used:.0f} s went by before the first step"
+        mend = f"Give it {max(1, math.ceil((1.2 * used + 30) / 60))}m or more."
+        raise UsageError(what, where="--budget", mend=mend)
     return left
 
 
@@ -359,11 +360,9 @@ def same_command(config: Training) -> str:
 
 
 def result_of(config: Training, setup: Setup, outcome: "Outcome", choices: dict[str, Any]) -> dict[str, Any]:
-    from dodam.models.build import num_parameters
-
     return {
         "model": str(config.out / "model"),
-        "parameters": num_parameters(setup.model.config),
+        "parameters": sum(parameter.numel() for parameter in setup.model.parameters()),
         "steps": outcome.steps,
         "tokens": outcome.tokens,
         "seconds": round(outcome.seconds, 1),

@@ -1,32 +1,37 @@
-"""What a training stage looks at on held-back text: bits per byte, and texts the model writes.
+"""What a training stage looks at on held-back text: bits per byte or masks filled in, and texts the model writes.
 
 In come the model as it trains (any dtype, with or without compiled blocks) and rows of held-back tokens.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
+from dodam.data.batch import IGNORED
 from dodam.data.loader import RowLoader, token_batch
 from dodam.generate.engine import generate
 from dodam.generate.sampling import SamplingParams
 from dodam.models.decoder import Decoder
+from dodam.models.encoder import Encoder
 from dodam.nn.block import Block
-from dodam.train.objective import TokenCrossEntropy, mask_of
+from dodam.train.objective import TokenCrossEntropy, mask_of, masked_positions
 
 if TYPE_CHECKING:
     from dodam.data.packing import PackedLoader
+    from dodam.stages.masked import Masking
     from dodam.tokenizer.tokenizer import Tokenizer
 
 TOKENS = 16_384  # read at every validation
 ROWS_AT_ONCE = 8
+SHOWN = 64  # tokens of each row whose masks are shown
 
 
 @contextmanager
-def eager(model: Decoder) -> Iterator[None]:
+def eager(model: Decoder | Encoder) -> Iterator[None]:
     """Within, the model runs without gradients and without compiled blocks (odd shapes would compile anew)."""
     compiled, model.run_block = model.run_block, Block.__call__
     try:
@@ -43,7 +48,7 @@ def bits_per_byte(
 
     Tokens that stand for no text count their bits but no bytes. `document_mask` as the model is trained with."""
     lengths = torch.from_numpy(tokenizer.byte_lengths())
-    count = min(rows.rows_per_epoch, max(1, TOKENS // rows.context))
+    count = measured_rows(rows)
     nats, num_bytes = 0.0, 0
     device = model.embedding.weight.device.type
     with eager(model), torch.autocast(device, dtype, enabled=dtype != torch.float32):
@@ -56,6 +61,27 @@ def bits_per_byte(
             logits = model.head(hidden).float()
             nats += float(F.cross_entropy(logits.flatten(0, 1), batch.labels_BT.flatten(), reduction="sum"))
     return nats / max(1, num_bytes) / 0.6931471805599453
+
+
+def measured_rows(rows: RowLoader) -> int:
+    """How many of the first rows are read at every validation."""
+    return min(rows.rows_per_epoch, max(1, TOKENS // rows.context))
+
+
+def masked_loss(model: Encoder, rows: RowLoader, masking: "Masking", dtype: torch.dtype) -> tuple[float, float, int]:
+    """Of the first rows' masked tokens the mean nats, the share that is filled in right, and their number. All of them
+    are hidden. The same rows and the same masks at every call."""
+    count, device = measured_rows(rows), model.embedding.weight.device
+    nats, right, total = 0.0, 0, 0
+    with eager(model), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for first in range(0, count, ROWS_AT_ONCE):
+            taken = rows.rows(first, min(ROWS_AT_ONCE, count - first))
+            transformed_ND, labels_N = masked_positions(model, masking.batch(taken, first, hide_all=True).to(device))
+            logits_NV = model.output(transformed_ND).float()
+            nats += float(F.cross_entropy(logits_NV, labels_N, reduction="sum"))
+            right += int((logits_NV.argmax(-1) == labels_N).sum())
+            total += len(labels_N)
+    return nats / max(1, total), right / max(1, total), total
 
 
 def answer_loss(model: Decoder, rows: "PackedLoader", dtype: torch.dtype) -> float:
@@ -80,6 +106,32 @@ def continuations(model: Decoder, tokenizer: "Tokenizer", rows: RowLoader, count
         )
     pairs = zip(prompts, outputs, strict=True)
     return "\n\n".join(f"> {tokenizer.decode(p)} **{tokenizer.decode(o.ids)}**".replace("\n", "\n> ") for p, o in pairs)
+
+
+def fills(model: Encoder, tokenizer: "Tokenizer", rows: RowLoader, masking: "Masking", count: int = 4) -> str:
+    """The beginnings of some held-back rows, their masks filled in by the model, as Markdown: in bold, and after it in
+    brackets what was there where that is something else."""
+    taken = rows.rows(0, min(count, rows.rows_per_epoch))
+    batch = masking.batch(taken, 0, hide_all=True).to(model.embedding.weight.device)
+    guesses_BT = batch.labels_BT.clone()
+    with eager(model):
+        guesses_BT[batch.labels_BT != IGNORED] = model.output(masked_positions(model, batch)[0]).argmax(-1)
+    shown = []
+    for row, guesses in zip(taken.tolist(), guesses_BT.tolist(), strict=True):
+        pairs = list(zip(row, guesses, strict=False))[:SHOWN]  # a row has one token more than it has positions
+        text = ""
+        for is_masked, part in groupby(pairs, key=lambda pair: pair[1] != IGNORED):
+            truth_ids, guess_ids = zip(*part, strict=True)
+            truth = tokenizer.decode(truth_ids)
+            text += filled(truth, tokenizer.decode(guess_ids)) if is_masked else truth
+        shown.append(text)
+    return "\n\n".join(f"> {text}".replace("\n", "\n> ") for text in shown)
+
+
+def filled(truth: str, guess: str) -> str:
+    """A guess in bold, its space before the stars, and the truth after it where that is another."""
+    space = guess[: len(guess) - len(guess.lstrip())]
+    return f"{space}**{guess.strip() or '␣'}**" + ("" if guess == truth else f" ({truth.strip()})")
 
 
 def answers(model: Decoder, tokenizer: "Tokenizer", questions: list[list[int]]) -> str:

@@ -59,6 +59,7 @@ class Tokenizer:
         self.raw.encode_special_tokens = True  # "<|end|>" in a text is text
         self.size: int = self.raw.get_vocab_size()
         self.fingerprint = hashlib.sha256(json.encode()).hexdigest()[:16]
+        self.pad_is_borrowed = False
         self.names = Names() if foreign is None else self._foreign_names(foreign)
         self.bos, self.eos = self.token_id(self.names.bos), self.token_id(self.names.eos)
         self.pad, self.end = self.token_id(self.names.pad), self.token_id(self.names.end)
@@ -184,6 +185,7 @@ class Tokenizer:
         eos = "<|endoftext|>" if self.raw.token_to_id("<|endoftext|>") is not None else end
         pad = name("pad_token")
         if pad in (None, end, eos):
+            self.pad_is_borrowed = True
             pad = next(
                 one for token in range(self.size) if (one := self.raw.id_to_token(token)) not in (None, end, eos)
             )

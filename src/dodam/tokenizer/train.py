@@ -86,6 +86,10 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
     with files.new_dir(config.out) as folder:
         tokenizer.save(folder)
         files.write_json(folder / "result.json", result)
+    print(
+        f"tokenizer: {tokenizer.size:,} ids, {result['bytes_per_token']} bytes per token, in {config.out}.",
+        file=sys.stderr,
+    )
     return result
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from dodam.data.batch import TokenBatch
+from dodam.data.batch import Batch
 from dodam.errors import DodamError, Interrupted
 from dodam.train import checkpoint
 from dodam.train.objective import Objective
@@ -83,7 +83,7 @@ class Outcome:
 def train(
     model: nn.Module,
     optimizers: Optimizers,
-    batches: Callable[[int], Sequence[TokenBatch]],
+    batches: Callable[[int], Sequence[Batch]],
     objective: Objective,
     config: LoopConfig,
     *,
@@ -146,7 +146,7 @@ def train(
 def one_step(
     model: nn.Module,
     optimizers: Optimizers,
-    microbatches: Sequence[TokenBatch],
+    microbatches: Sequence[Batch],
     objective: Objective,
     clip: float,
     scale: float,
@@ -162,7 +162,7 @@ def one_step(
     norm = nn.utils.clip_grad_norm_(optimizers.parameters, clip)
     optimizers.step(scale)
     optimizers.zero()
-    return total, float(norm), sum(batch.ids_BT.numel() for batch in microbatches)
+    return total, float(norm), sum(batch.num_tokens for batch in microbatches)
 
 
 class Plan:

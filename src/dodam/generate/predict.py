@@ -1,0 +1,124 @@
+"""Command `predict`: a model and a file of texts -> one JSON object a line, in the order of the texts.
+
+What it writes depends on the model: a classifier's labels or scores, what fills masks in, a translation or summary.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from annotated_types import Gt
+
+from dodam import files
+from dodam.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from dodam.data.labels import Example
+
+STANDARD = "-"
+PART = 4096  # texts between two writes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Label the texts of a file, translate them, or fill their masks in."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model",)
+
+    model: Path
+    """A model folder or a run folder: a classifier, an encoder for masks, or an encoder-decoder."""
+    input: str
+    """JSONL, JSON, CSV/TSV or Parquet, or lines of text (the second of a pair after a tab); - is standard input, as
+    lines."""
+    output: str = STANDARD
+    """The JSONL file to write; - is standard output."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Which columns hold the texts, by name or in a table by number from 1: text=body text2=answer."""
+    encoding: str = "utf-8"
+    """The encoding of text files, such as cp949."""
+    batch: Annotated[int, Gt(0)] = 64
+    """Texts computed at one time."""
+    threads: Annotated[int, Gt(0)] | None = None
+    """CPU threads. Default: all cores this process may use."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+
+
+def run(config: Predict) -> dict[str, Any]:
+    """Write an object for every text; returns how many, and how many texts were cut."""
+    from dodam import machine as machines
+    from dodam.generate.classifier import holds_classifier
+
+    machine = machines.look(config.device, config.threads)
+    machines.use(machine)
+    if config.output != STANDARD and Path(config.output).is_dir():
+        raise UsageError("is a folder", where=config.output, mend="Name a file.")
+    predict = labels if holds_classifier(config.model) else written
+    told: dict[str, Any] = {"model": str(config.model), "output": config.output, "texts": 0}
+    objects = predict(config, machine.device, told)
+    if config.output == STANDARD:
+        for one in objects:
+            print(json.dumps(one, ensure_ascii=False), flush=False)
+            told["texts"] += 1
+        return told
+    with files.new_file(config.output) as path, path.open("w", encoding="utf-8") as file:
+        for one in objects:
+            file.write(json.dumps(one, ensure_ascii=False) + "\n")
+            told["texts"] += 1
+    return told
+
+
+def labels(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a classifier says of each text."""
+    from dodam.generate.classifier import answers, load_classifier
+
+    classifier = load_classifier(config.model, device=device)
+    pairs = classifier.pairs if classifier.pairs is not None else "text2" in config.columns
+    num_cut = 0
+    for part in parts(read(config, pairs=pairs)):
+        logits, cut = classifier.logits([(one.text, one.text2) for one in part], batch=config.batch)
+        num_cut += cut
+        yield from answers(logits, classifier.labels, classifier.problem)
+    told["cut"] = num_cut
+    if num_cut:
+        print(f"predict: {num_cut} texts are longer than {classifier.context} tokens and were cut.", file=sys.stderr)
+
+
+def written(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What fills each text's masks in, or what is written for it. FolderError for a model of another kind."""
+    from dodam.folder import load
+    from dodam.generate.fill import fill
+    from dodam.generate.translate import translate
+    from dodam.models.encoder import Encoder
+
+    loaded = load(config.model, ("encoder", "encoder-decoder"), device=device)
+    examples = read(config, pairs=False)
+    if isinstance(loaded.model, Encoder):
+        yield from ({"tokens": masks} for masks in fill(loaded, [one.text for one in examples]))
+        return
+    for part in parts(examples):
+        for text in translate(loaded, [one.text for one in part], max_rows=config.batch):
+            yield {"text": text}
+
+
+def read(config: Predict, *, pairs: bool) -> "list[Example]":
+    """The texts. DataError names one that is empty, or a pair without its second text."""
+    from dodam.data.labels import read_examples
+
+    if "label" in config.columns:
+        raise UsageError("labels are what is predicted", where="--columns", mend="Leave label out.")
+    examples = read_examples(
+        [config.input], "single", columns=config.columns, encoding=config.encoding, labelled=False, pairs=pairs
+    )
+    if not examples:
+        raise DataError("holds no texts", where=config.input)
+    return examples
+
+
+def parts(examples: "Sequence[Example]") -> "Iterator[Sequence[Example]]":
+    """The texts in parts, so that much is written as it comes."""
+    for first in range(0, len(examples), PART):
+        yield examples[first : first + PART]

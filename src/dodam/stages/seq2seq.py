@@ -1,0 +1,408 @@
+"""Stage `seq2seq`: pairs of texts -> a model that writes the second for the first: a translator, a summariser.
+
+What it reads: pairs, line-aligned or in rows, and with `--model` an encoder-decoder to go on with. What it writes: a
+run folder with the model, and a report of how it translates held-back pairs: BLEU, chrF, ROUGE-L, attention.png.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt, Lt
+
+from dodam import files
+from dodam.errors import DataError, UsageError
+from dodam.stages import training
+from dodam.stages.training import Setup, Training
+
+if TYPE_CHECKING:
+    from dodam.data.pairs import EncodedPair, Pair, PairBatch, PairLoader
+    from dodam.folder import LoadedModel
+    from dodam.machine import Machine
+    from dodam.models.encoder_decoder import EncoderDecoder
+    from dodam.tokenizer.tokenizer import Tokenizer
+    from dodam.train.loop import LoopConfig
+
+DEFAULT_CONTEXT = 512
+DEFAULT_DEPTH = 3
+DEFAULT_EPOCHS = 10.0
+DEFAULT_VALIDATION = 0.01
+MOST_EPOCHS = 60  # under a budget: pairs bear more passes than running text, with dropout and smoothing
+SHOWN, SHOWN_TOKENS = 4, 96  # held-back pairs in samples.md, and most tokens of what is written for one
+VALIDATION_TOKENS = 32_768  # of both sides, read at every validation
+FRESH_SHARE, CONTINUED_SHARE = 0.02, 0.002  # of the weights' size, an AdamW step at the top of the schedule
+SCALAR_SIZE = 0.1  # what counts as the size of biases and norms
+REPORT_SHARE = 0.05  # of a budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seq2seq(Training):
+    """Learn to translate or summarise, from pairs of texts."""
+
+    data: tuple[str, ...]
+    """Pairs: line-aligned files as a.en:b.de, or JSONL, JSON, CSV/TSV or Parquet files, folders, globs."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Which columns hold what, when they cannot be found out: source=en target=de."""
+    dev: tuple[str, ...] = ()
+    """Pairs to measure on, read in the same way. Default: a share of the data is held back."""
+    validation: Annotated[float, Gt(0), Lt(0.5)] | None = None
+    """Share of the pairs held back where there is no --dev. Default: 0.01."""
+    model: Path | None = None
+    """Go on with this encoder-decoder, ours or an imported one, and its tokenizer; else the weights are fresh."""
+    tokenizer: Path | None = None
+    """A tokenizer folder for both sides. Default: one is trained on the pairs, and said so."""
+    depth: Annotated[int, Gt(0)] | None = None
+    """Blocks of either side; sets all other sizes that are not given. Default: 3."""
+    decoder_depth: Annotated[int, Gt(0)] | None = None
+    """Blocks of the side that writes. Default: as many as of the side that reads."""
+    width: Annotated[int, Gt(0)] | None = None
+    """Width of the stream. Default: 85 per block, as a multiple of 64."""
+    heads: Annotated[int, Gt(0)] | None = None
+    """Attention heads. Default: one per 64 of width."""
+    feedforward_size: Annotated[int, Gt(0)] | None = None
+    """Width of the feed-forward. Default: four times the width."""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Share of what each part adds, and of embeddings, that is dropped while training."""
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Share of each label's probability that is spread over the whole vocabulary."""
+    batch_tokens: Annotated[int, Gt(0)] = 4096
+    """A step reads as many pairs as fit: pairs times the longest side among them. --batch limits the pairs too."""
+    epochs: Annotated[float, Gt(0)] | None = None
+    """Passes over the pairs, when neither --steps nor --budget is given. Default: 10."""
+    warmup: Annotated[float, Ge(0), Lt(0.5)] = 0.05
+    """Share of the run in which the learning rate rises."""
+    report_pairs: Annotated[int, Ge(0)] = 500
+    """Held-back pairs the finished model translates for the report; 0 writes none."""
+    beams: Annotated[int, Gt(0)] = 4
+    """Hypotheses followed side by side in the report; 1 takes the likeliest token each time."""
+    length_penalty: float = 1.0
+    """In the report a hypothesis is scored by its log-probability / length ** length_penalty."""
+    encoding: str = "utf-8"
+    """The encoding of text files, such as cp949."""
+    skip_bad: bool = False
+    """Leave out pairs that cannot be used, and count them, instead of stopping at the first."""
+
+
+def run(config: Seq2seq) -> dict[str, Any]:
+    """Train, translate held-back pairs, and return what --json prints. See the file's head.
+
+    Each part is done where it is not done yet, so a run stopped while it translated goes on there."""
+    if config.dev and config.validation is not None:
+        raise UsageError("--dev and --validation name the held-back pairs", mend="Give one of them.")
+    if config.weight_decay:
+        what = "no matrix decays here"
+        raise UsageError(
+            what, where="--weight-decay", mend="Leave it out; --dropout and --label-smoothing do its work."
+        )
+    result = training.open_run(config, "seq2seq") or train(config)
+    complete_generation(config)
+    return {**result, **report(config)}
+
+
+def train(config: Seq2seq) -> dict[str, Any]:
+    """From pairs to the model folder."""
+    from dodam.data.pairs import PairLoader
+    from dodam.folder import LoadedModel
+    from dodam.generate.translate import translate
+    from dodam.train.label_smoothing import SmoothedCrossEntropy
+    from dodam.train.optim import OptimConfig
+
+    choices = training.saved_choices(config.out)
+    machine = training.machine_for(config, choices)
+    learned_pairs, held_pairs = read(config)
+    loaded = load_start(config, machine)
+    tokenizer = loaded.tokenizer if loaded else find_tokenizer(config, learned_pairs)
+    context = context_of(config, loaded)
+    model: EncoderDecoder = loaded.model if loaded else fresh(config, tokenizer, context).to(machine.device)
+    learned, held_back = encoded(config, tokenizer, learned_pairs, held_pairs, context)
+    framing = {"pad": tokenizer.pad, "start": model.config.start_id, "batch_tokens": config.batch_tokens}
+    loader = PairLoader(learned, **framing, seed=config.seed, most_pairs=config.batch)
+    held = PairLoader(held_back, **framing, seed=config.seed)
+    training.same_data(config, choices, loader.fingerprint + held.fingerprint)
+    if not choices:
+        choices = choose(config, machine, model, loader) | {"data": loader.fingerprint + held.fingerprint}
+    tell(loader, held)
+    prepare(config, model, compiled=choices["compiled"])
+    factors = training.choose_parts(config, model)
+    shown = (held_pairs or learned_pairs)[:SHOWN]
+    writer = LoadedModel(model, tokenizer, loaded.generation if loaded else {}, {}, config.out)
+
+    def batches(step: int) -> "list[PairBatch]":
+        batch = loader.batch(step)
+        return batch.split(config.microbatch) if config.microbatch else [batch]
+
+    def sample() -> str:
+        with resting(model):
+            written = translate(writer, [pair.source for pair in shown], beams=1, max_tokens=SHOWN_TOKENS)
+        texts = zip(shown, written, strict=True)
+        return "\n\n".join(f"> {pair.source}\n>\n> **{text}**\n>\n> {pair.target}" for pair, text in texts)
+
+    setup = Setup(
+        model=model.train(),
+        tokenizer=tokenizer,
+        batches=batches,
+        objective=SmoothedCrossEntropy(config.label_smoothing, machine.torch_dtype),
+        optim=OptimConfig(**choices["optim"]),
+        loop=bounds(config, choices, loader),
+        validate=(lambda model: target_loss(model, held, machine)) if held_back else None,
+        unit="nats per target token",
+        sample=sample,
+        chat_template=None,
+        card={
+            "base": str(config.model or ""),
+            "base lineage": loaded.info.get("lineage", {}) if loaded else {},
+            "data": list(config.data),
+            "tokenizer": tokenizer.fingerprint,
+            "pairs": len(learned),
+            "positions padded": round(loader.wasted, 6),
+        },
+        factors=factors,
+    )
+    return training.train_run(config, "seq2seq", setup, choices)
+
+
+def read(config: Seq2seq) -> "tuple[list[Pair], list[Pair]]":
+    """Pairs to learn from, and those held back."""
+    from dodam.data.pairs import is_held_back, pairs_of
+
+    reading = {"columns": config.columns, "encoding": config.encoding, "skip_bad": config.skip_bad}
+    pairs = pairs_of(config.data, **reading)
+    if config.dev:
+        return pairs, pairs_of(config.dev, **reading)
+    share = config.validation or DEFAULT_VALIDATION
+    held_back = [pair for pair in pairs if is_held_back(pair, share)]
+    return [pair for pair in pairs if not is_held_back(pair, share)], held_back
+
+
+def load_start(config: Seq2seq, machine: "Machine") -> "LoadedModel[EncoderDecoder] | None":
+    """The model to go on with. UsageError for flags that would make it another one."""
+    from dodam.folder import load
+
+    if config.model is None:
+        if config.lora.rank:
+            raise UsageError("fresh weights have to be trained themselves", where="--lora", mend="Name a --model.")
+        return None
+    for name in ("tokenizer", "depth", "decoder_depth", "width", "heads", "feedforward_size"):
+        if getattr(config, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError("the model to go on with has its own", where=flag, mend=f"Leave out {flag} or --model.")
+    return load(config.model, ("encoder-decoder",), device=machine.device)
+
+
+def context_of(config: Seq2seq, loaded: "LoadedModel[EncoderDecoder] | None") -> int:
+    """Most tokens of a side. UsageError when the model to go on with has fewer positions."""
+    if loaded is None:
+        return config.context or DEFAULT_CONTEXT
+    most = loaded.model.config.context
+    if config.context and config.context > most:
+        raise UsageError(f"the model has {most} positions", where="--context")
+    return config.context or most
+
+
+def find_tokenizer(config: Seq2seq, pairs: "list[Pair]") -> "Tokenizer":
+    """The one named, else a new one for both sides, in OUT/tokenizer; with its framing for other programs."""
+    from dodam.data.pairs import framed_tokenizer
+    from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer, encodable
+    from dodam.tokenizer.train import BY_BYTES, fill_up, learn
+
+    folder = config.tokenizer or config.out / "tokenizer"
+    if config.tokenizer is None and not (folder / "tokenizer.json").is_file():
+        print(f"seq2seq: no --tokenizer, so one is trained on both sides with defaults, in {folder}.", file=sys.stderr)
+        texts = [encodable(text) for pair in pairs for text in (pair.source, pair.target)]
+        num_bytes = sum(len(text.encode()) for text in texts)
+        vocabulary = next(size for limit, size in BY_BYTES if num_bytes < limit)
+        raw = learn(texts, vocabulary, SPECIAL_TOKENS)
+        fill_up(raw, vocabulary)
+        with files.new_dir(folder) as new:
+            Tokenizer(raw.to_str(pretty=True)).save(new)
+    return framed_tokenizer(Tokenizer.load(folder))
+
+
+def fresh(config: Seq2seq, tokenizer: "Tokenizer", context: int) -> "EncoderDecoder":
+    """A model with fresh weights; its targets begin with <bos>. UsageError when the sizes do not fit together."""
+    from dodam.models.encoder_decoder import build_encoder_decoder, encoder_decoder_config
+
+    try:
+        sizes = encoder_decoder_config(
+            vocabulary=tokenizer.size, context=context, start_id=tokenizer.bos, depth=config.depth or DEFAULT_DEPTH,
+            decoder_depth=config.decoder_depth, width=config.width, heads=config.heads,
+            feedforward_size=config.feedforward_size,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(str(error), where="seq2seq") from None
+    return build_encoder_decoder(sizes, config.seed)
+
+
+def encoded(
+    config: Seq2seq, tokenizer: "Tokenizer", learned: "list[Pair]", held_back: "list[Pair]", context: int
+) -> "tuple[list[EncodedPair], list[EncodedPair]]":
+    """Both parts as ids. Pairs with a side longer than the context are left out and counted. DataError when none is
+    left to learn from."""
+    from dodam.data.pairs import encode_pairs
+
+    parts = [encode_pairs(tokenizer, part, context) for part in (learned, held_back)]
+    fitting = [[pair for pair in part if pair is not None] for part in parts]
+    if too_long := sum(map(len, parts)) - sum(map(len, fitting)):
+        print(f"seq2seq: left out: {too_long:,} pairs with a side of more than {context} tokens.", file=sys.stderr)
+    if not fitting[0]:
+        raise DataError(
+            "no pair can be learned from", where=", ".join(config.data), mend="Check --context and the files."
+        )
+    return fitting[0], fitting[1]
+
+
+def tell(loader: "PairLoader", held: "PairLoader") -> None:
+    """How much there is to read, and how much of it is padding."""
+    print(
+        f"seq2seq: {len(loader.pairs):,} pairs to learn from, {len(held.pairs):,} held back; "
+        f"{loader.batches_per_epoch:,} steps a pass, {loader.wasted:.1%} of the positions padded.",
+        file=sys.stderr,
+    )
+    if not held.pairs:
+        mend = "More pairs, a larger --validation or --dev mend that."
+        print(f"seq2seq: no pair is held back, so nothing is measured. {mend}", file=sys.stderr)
+
+
+def choose(config: Seq2seq, machine: "Machine", model: "EncoderDecoder", loader: "PairLoader") -> dict[str, Any]:
+    """All that a run is begun with; saved at step 0."""
+    if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
+        raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
+    epochs = config.epochs or DEFAULT_EPOCHS
+    seconds = training.seconds_left(config) * (1 - REPORT_SHARE) if config.budget is not None else None
+    return {
+        "machine": machine.to_dict(),
+        "steps": config.steps or max(1, round(epochs * loader.batches_per_epoch)),
+        "seconds": seconds,
+        "compiled": config.compile == "yes",
+        "optim": learning_rates(config, model),
+    }
+
+
+def learning_rates(config: Seq2seq, model: "EncoderDecoder") -> dict[str, float]:
+    """AdamW moves every weight by about its rate, so rates are a share of the size the weights have (their root mean
+    square), the same for fresh and for imported models; those of a model to go on with are smaller."""
+    from statistics import median
+
+    from dodam.train.optim import lora_rate
+
+    share = (CONTINUED_SHARE if config.model else FRESH_SHARE) * config.learning_rate
+    sizes = {
+        name: float(parameter.detach().float().square().mean().sqrt())
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 2 and ".blocks." in name
+    }
+    table = float(model.embedding.weight.detach().float().square().mean().sqrt())
+    values = training.learning_rates(config)
+    return {
+        **values,
+        "embedding": share * table,
+        "head": share * median(sizes.values()),  # matrices of the blocks
+        "scalar": share * SCALAR_SIZE,
+        "lora": lora_rate(model.config.width) * config.learning_rate,
+    }
+
+
+def bounds(config: Seq2seq, choices: dict[str, Any], loader: "PairLoader") -> "LoopConfig":
+    """Steps or seconds, and how often to look up; under a budget no more than `MOST_EPOCHS`."""
+    loop = training.loop_bounds(config, choices, loader.batches_per_epoch)
+    return loop if config.budget is None else replace(loop, steps=MOST_EPOCHS * loader.batches_per_epoch)
+
+
+def prepare(config: Seq2seq, model: "EncoderDecoder", *, compiled: bool) -> None:
+    """Set the model's dropout, and compile its blocks for rows of any length if so asked."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = config.dropout
+    if compiled:
+        model.run_block = torch.compile(model.run_block, dynamic=True)
+        model.run_decoder_block = torch.compile(model.run_decoder_block, dynamic=True)
+
+
+@contextmanager
+def resting(model: "EncoderDecoder") -> "Iterator[None]":
+    """Within, the model does not train: no gradients, no dropout, no compiled blocks."""
+    import torch
+
+    from dodam.models.encoder_decoder import DecoderBlock
+    from dodam.nn.block import Block
+
+    before = model.training, model.run_block, model.run_decoder_block
+    model.eval()
+    model.run_block, model.run_decoder_block = Block.__call__, DecoderBlock.__call__
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        training_mode, model.run_block, model.run_decoder_block = before
+        model.train(training_mode)
+
+
+def target_loss(model: "EncoderDecoder", held: "PairLoader", machine: "Machine") -> float:
+    """Mean cross-entropy (nats) of held-back target tokens, not smoothed. The same pairs at every call."""
+    from dodam.train.label_smoothing import SmoothedCrossEntropy
+
+    objective = SmoothedCrossEntropy(0.0, machine.torch_dtype)
+    total, weight, read = 0.0, 0.0, 0
+    with resting(model):
+        for step in range(held.batches_per_epoch):
+            batch = held.batch(step).to(machine.device)
+            total += float(objective(model, batch))
+            weight += objective.weight(batch)
+            read += batch.num_tokens
+            if read >= VALIDATION_TOKENS:
+                break
+    return total / weight
+
+
+def complete_generation(config: Seq2seq) -> None:
+    """Tell other programs in generation_config.json how targets begin and are searched for, as we do it ourselves."""
+    file = config.out / "model" / "generation_config.json"
+    values, model = files.read_json(file), files.read_json(config.out / "model" / "config.json")
+    start, ends = model["decoder_start_token_id"], values["eos_token_id"]
+    wanted = {
+        "decoder_start_token_id": start,
+        "suppress_tokens": sorted({values.get("pad_token_id", start), start} - {ends}),
+        "num_beams": config.beams,
+        "length_penalty": config.length_penalty,
+        "max_length": model.get("max_position_embeddings") or model["n_positions"],  # T5 has the second
+    }
+    if values | wanted != values:
+        files.write_json(file, values | wanted)
+
+
+def report(config: Seq2seq) -> dict[str, float]:
+    """Translate held-back pairs with the finished model and write the report, unless it is there; returns the
+    scores."""
+    from dodam.data.pairs import pairs_of
+    from dodam.evaluate import alignment, translation
+    from dodam.evaluate.report import shown
+    from dodam.folder import load
+    from dodam.generate.translate import translate
+
+    file = config.out / "report.json"
+    if not file.is_file():
+        reading = {"columns": config.columns, "encoding": config.encoding, "skip_bad": config.skip_bad}
+        pairs = pairs_of(config.dev, **reading) if config.dev else read(config)[1]
+        pairs = pairs[: config.report_pairs]
+        if not pairs:
+            return {}
+        machine = training.machine_for(config, {})
+        loaded = load(config.out, ("encoder-decoder",), device=machine.device)
+        begun = time.perf_counter()
+        decoding = {"beams": config.beams, "length_penalty": config.length_penalty}
+        given = translate(loaded, [pair.source for pair in pairs], **decoding)
+        seconds = time.perf_counter() - begun
+        looked = alignment.draw(loaded, pairs[0].source, pairs[0].target, config.out / "attention.png")
+        for row in translation.write(
+            config.out, loaded.path, pairs, given, decoding=decoding, seconds=seconds, seed=config.seed,
+            alignment=alignment.table(looked),
+        ):  # fmt: skip
+            told = f"{row['metric']} {shown(row)} on {row['n']} held-back pairs"
+            print(f"seq2seq: {told}{row['signature'] and ', ' + row['signature']}", file=sys.stderr)
+    return {row["metric"]: row["value"] for row in files.read_json(file)["rows"]}
