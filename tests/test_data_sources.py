@@ -220,6 +220,25 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
         read(tmp_path / "a.txt", encoding="klingon")
 
 
+def test_old_files_and_new_ones_in_one_folder(tmp_path: Path) -> None:
+    """A named encoding is for those files that are not UTF-8."""
+    (tmp_path / "new.txt").write_text("새 글 🙂", encoding="utf-8")
+    (tmp_path / "old.txt").write_text("옛 글", encoding="cp949")
+    (tmp_path / "rows.jsonl").write_text('{"text": "줄"}\n', encoding="utf-8-sig")
+    assert texts(tmp_path, encoding="cp949") == ["새 글 🙂", "옛 글", "줄"]
+
+
+def test_whole_files_that_are_left_out_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"text": "good"}\n{"text"\n', encoding="utf-8")
+    for number in range(7):
+        (tmp_path / f"old{number}.txt").write_text("옛 글", encoding="cp949")
+    skipped = Skipped(True)
+    assert texts(tmp_path, skipped=skipped) == ["good"]
+    told = str(skipped)
+    assert told.startswith("8 left out") and "bad.jsonl:2: is not JSON" in told
+    assert told.endswith("old4.txt and 2 more.") and "Whole files" in told
+
+
 def test_one_giant_line(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(readers, "LONGEST_LINE", 1000)
     monkeypatch.setattr(readers, "BLOCK", 100)

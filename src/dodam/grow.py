@@ -104,7 +104,7 @@ class Grow:
     seed: int = 1
     """The seed of everything that is random."""
     encoding: str = "utf-8"
-    """The encoding of text files, such as cp949."""
+    """The encoding of those text files that are not UTF-8, such as cp949."""
     skip_bad: bool = False
     """Leave out rows and files that cannot be read, and count them, instead of stopping at the first."""
     dry_run: bool = False

@@ -41,7 +41,7 @@ class Prepare:
     columns: dict[str, str] = field(default_factory=dict)
     """Which column of rows holds the text, when it is not `text`: text=body."""
     encoding: str = "utf-8"
-    """The encoding of text files, such as cp949."""
+    """The encoding of those text files that are not UTF-8, such as cp949."""
     skip_bad: bool = False
     """Leave out rows and files that cannot be read, and count them, instead of stopping at the first."""
     validation: Annotated[float, Gt(0), Lt(0.5)] = 0.01

@@ -57,12 +57,17 @@ def opened(path: str) -> Iterator[BinaryIO]:
 
 
 def blocks(path: str, encoding: str) -> Iterator[str]:
-    """The text of a file, block by block. DataError names the byte that is not in the encoding."""
+    """The text of a file, block by block. DataError names the byte that is not in the encoding.
+
+    A file that is UTF-8 from end to end is read as that, whatever else was named: folders mix old files and new."""
     try:
-        decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)()
+        codecs.lookup(encoding)
     except LookupError:
         mend = "Such as utf-8, cp949, utf-16."
         raise DataError(f"{encoding} is not an encoding Python knows", where="--encoding", mend=mend) from None
+    if not encoding.lower().startswith("utf") and is_utf8(path):
+        encoding = "utf-8"
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)()
     num_read, last = 0, False
     with opened(path) as file:
         while not last:
@@ -77,6 +82,19 @@ def blocks(path: str, encoding: str) -> Iterator[str]:
                 mend = _mend(path, encoding, "Is it text at all?")
                 raise DataError("holds NUL bytes, so it is no text in this encoding", where=path, mend=mend)
             yield text
+
+
+def is_utf8(path: str) -> bool:
+    """Whether all of a file decodes as UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with opened(path) as file:
+        try:
+            while data := file.read(BLOCK):
+                decoder.decode(data)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _mend(path: str, encoding: str, otherwise: str = "Is it text? Then name its encoding with --encoding.") -> str:

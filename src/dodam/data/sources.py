@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,16 +75,23 @@ class Skipped:
     """What else can be done about it, told behind the mend: that there is a flag."""
     count: int = 0
     first: str = ""
+    files: list[str] = field(default_factory=list)
+    """Those that could not be read to their end."""
 
-    def add(self, error: DataError) -> None:
-        """Raise the error, or count it."""
+    def add(self, error: DataError, file: str = "") -> None:
+        """Raise the error, or count it; `file` where the rest of one is lost with it."""
         if not self.allowed:
             raise DataError(error.what, where=error.where, mend=f"{error.mend} {self.otherwise}".strip()) from None
         self.count += 1
         self.first = self.first or str(error)
+        self.files += [file] if file else []
 
     def __str__(self) -> str:
-        return f"{self.count:,} left out that cannot be read. The first: {self.first}"
+        told = f"{self.count:,} left out that cannot be read. The first: {self.first}"
+        if not self.files:
+            return told
+        more = f" and {len(self.files) - 5} more" if len(self.files) > 5 else ""
+        return f"{told.rstrip('.')}. Whole files, or the rest of them: {', '.join(self.files[:5])}{more}."
 
 
 def rows(path: str, *, columns: dict[str, str] | None = None, skip_bad: bool = False) -> Iterator[tuple[str, Row]]:
@@ -135,7 +142,7 @@ def _texts(
             for where, text in text_pieces(path, encoding):
                 yield where, text, {}
         except DataError as error:
-            skipped.add(error)
+            skipped.add(error, path)
         return
     for where, row in _renamed(_file_rows(path, encoding, skipped, seed), columns, skipped, suffix(path) in TABLES):
         text = row.get("text", "")
@@ -164,7 +171,7 @@ def _file_rows(path: str, encoding: str, skipped: Skipped, seed: int) -> Iterato
         except StopIteration:
             return
         except DataError as error:
-            skipped.add(error)
+            skipped.add(error, path)
             return
         if isinstance(row, DataError):
             skipped.add(row)

@@ -52,7 +52,7 @@ class Evaluate:
     columns: dict[str, str] = field(default_factory=dict)
     """Which column of the data holds the text: text=body."""
     encoding: str = "utf-8"
-    """The encoding of text files, such as cp949."""
+    """The encoding of those text files that are not UTF-8, such as cp949."""
     limit: Annotated[int, Ge(0)] = 0
     """Only the first so many items of each task, and texts of each source; 0 takes all."""
     batch: Annotated[int, Gt(0)] = 96

@@ -55,7 +55,7 @@ class Import:
     """What the new tokens are learned from: a data folder, or text files, folders and globs; of more than 20 MB an even
     sample."""
     encoding: str = "utf-8"
-    """The encoding of text files in --data, such as cp949."""
+    """The encoding of those text files in --data that are not UTF-8, such as cp949."""
 
 
 def run(config: Import) -> dict[str, Any]:

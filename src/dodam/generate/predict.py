@@ -38,7 +38,7 @@ class Predict:
     columns: dict[str, str] = field(default_factory=dict)
     """Which columns hold the texts, by name or in a table by number from 1: text=body text2=answer."""
     encoding: str = "utf-8"
-    """The encoding of text files, such as cp949."""
+    """The encoding of those text files that are not UTF-8, such as cp949."""
     batch: Annotated[int, Gt(0)] = 64
     """Texts computed at one time."""
     threads: Annotated[int, Gt(0)] | None = None

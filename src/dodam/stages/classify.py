@@ -77,7 +77,7 @@ class Classify(Training):
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of each label's weight that is spread over all labels."""
     encoding: str = "utf-8"
-    """The encoding of text files, such as cp949."""
+    """The encoding of those text files that are not UTF-8, such as cp949."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 

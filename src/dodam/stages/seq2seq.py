@@ -82,7 +82,7 @@ class Seq2seq(Training):
     length_penalty: float = 1.0
     """In the report a hypothesis is scored by its log-probability / length ** length_penalty."""
     encoding: str = "utf-8"
-    """The encoding of text files, such as cp949."""
+    """The encoding of those text files that are not UTF-8, such as cp949."""
     skip_bad: bool = False
     """Leave out pairs that cannot be used, and count them, instead of stopping at the first."""
 

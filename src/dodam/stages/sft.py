@@ -53,7 +53,7 @@ class Sft(Training):
     replay_share: Annotated[float, Gt(0), Lt(1)] = 0.35
     """Share of the rows of a step that are such text."""
     encoding: str = "utf-8"
-    """The encoding of text files, such as cp949."""
+    """The encoding of those text files that are not UTF-8, such as cp949."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 

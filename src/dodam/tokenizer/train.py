@@ -35,7 +35,7 @@ class TokenizerTrain:
     out: Path
     """The tokenizer folder to write."""
     encoding: str = "utf-8"
-    """The encoding of text files, such as cp949."""
+    """The encoding of those text files that are not UTF-8, such as cp949."""
     vocabulary: Annotated[int, Gt(0)] | None = None
     """Number of ids, a multiple of 64. Default: by size of the text, 4096 below 20 MB, 8192 below 100 MB, 16384 below
     1 GB, else 32768."""
