@@ -147,19 +147,24 @@ def run(config: Classify) -> dict[str, Any]:
         unit="squared error" if config.task == "regression" else "nats per text",
         sample=lambda: samples(config, model, data, held_back, tokenizer.pad),
         chat_template=None,
-        card={
-            "base": "" if config.model == NONE else str(config.model),
-            "base lineage": lineage,
-            "data": list(config.data),
-            "task": config.task,
-            "labels": list(data.names),
-            "texts learned from": len(data.learned),
-            "texts held back": len(data.held_back),
-        },
+        card=card_of(config, data, lineage),
         factors=factors,
     )
     result = training.train_run(config, "classify", setup, choices)
     return finish(config, setup, data, result, choices)
+
+
+def card_of(config: Classify, data: Data, lineage: dict[str, Any]) -> dict[str, Any]:
+    """What the model card tells of what was read."""
+    return {
+        "base": "" if config.model == NONE else str(config.model),
+        "base lineage": lineage,
+        "data": list(config.data),
+        "task": config.task,
+        "labels": list(data.names),
+        "texts learned from": len(data.learned),
+        "texts held back": len(data.held_back),
+    }
 
 
 def check_options(config: Classify) -> None:

@@ -115,8 +115,6 @@ def run(config: Pretrain) -> dict[str, Any]:
         choices = choose(config, machine, rows, shape, loaded, task) | {"data": shards.fingerprint}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
-    if loaded is None and config.lora.rank:
-        raise UsageError("fresh weights have to be trained themselves", where="--lora", mend="Name a --model.")
     factors = training.choose_parts(config, model)
     if choices["compiled"]:
         training.compile_blocks(model)
@@ -136,15 +134,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         unit=task.unit,
         sample=lambda: task.sample(model),
         chat_template=tokenizer.chat_template,
-        card={
-            "base": str(config.model or ""),
-            "base lineage": loaded.info.get("lineage", {}) if loaded else {},
-            "data": str(config.data),
-            "tokenizer": tokenizer.fingerprint,
-            "tokens in the data": rows.tokens_per_epoch,
-            "tokens read twice or never": round(rows.wasted, 6),
-            **task.card,
-        },
+        card=card_of(config, loaded, tokenizer, rows) | task.card,
         factors=factors,
     )
     result = training.train_run(config, "pretrain", setup, choices)
@@ -155,6 +145,20 @@ def run(config: Pretrain) -> dict[str, Any]:
         steps = f"--depth {choices['depth']} --batch {choices['batch']} --steps {result['steps']}"
         print(f"pretrain: to repeat it: {steps}", file=sys.stderr)
     return result
+
+
+def card_of(
+    config: Pretrain, loaded: "LoadedModel | None", tokenizer: "Tokenizer", rows: "RowLoader"
+) -> dict[str, Any]:
+    """What the model card tells of what was read."""
+    return {
+        "base": str(config.model or ""),
+        "base lineage": loaded.info.get("lineage", {}) if loaded else {},
+        "data": str(config.data),
+        "tokenizer": tokenizer.fingerprint,
+        "tokens in the data": rows.tokens_per_epoch,
+        "tokens read twice or never": round(rows.wasted, 6),
+    }
 
 
 def task_of(architecture: str) -> Callable[..., Task]:
@@ -202,6 +206,8 @@ def load_start(config: Pretrain, machine: "Machine") -> "LoadedModel | None":
     from dodam.folder import load
 
     if config.model is None:
+        if config.lora.rank:
+            raise UsageError("fresh weights have to be trained themselves", where="--lora", mend="Name a --model.")
         return None
     fixed = ("tokenizer", "depth", "width", "heads", "kv_heads", "feedforward_size", "tied")
     given = [name for name in fixed if getattr(config, name)]

@@ -111,18 +111,23 @@ def run(config: Sft) -> dict[str, Any]:
         unit="nats per answer token",
         sample=lambda: answers(model, tokenizer, questions),
         chat_template=template_of(tokenizer),
-        card={
-            "base": str(config.model),
-            "conversations": len(learned),
-            "data": list(config.data),
-            "text read along": str(config.replay or ""),
-            "name": config.name,
-            "positions padded": round(rows.wasted, 6),
-            "base lineage": loaded.info.get("lineage", {}),
-        },
+        card=card_of(config, loaded, rows),
         factors=factors,
     )
     return training.train_run(config, "sft", setup, choices)
+
+
+def card_of(config: Sft, loaded: "LoadedModel", rows: "PackedLoader") -> dict[str, Any]:
+    """What the model card tells of what was read."""
+    return {
+        "base": str(config.model),
+        "conversations": len(rows.conversations),
+        "data": list(config.data),
+        "text read along": str(config.replay or ""),
+        "name": config.name,
+        "positions padded": round(rows.wasted, 6),
+        "base lineage": loaded.info.get("lineage", {}),
+    }
 
 
 def rows_of_a_step(config: Sft, batch: int) -> tuple[int, int]:

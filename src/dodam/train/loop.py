@@ -119,12 +119,7 @@ def train(
             run.tokens += tokens
             recent.append(loss)
             plan.observe()
-            if not math.isfinite(norm):
-                raise DodamError(
-                    f"the gradient is not a number at step {run.step}",
-                    where=str(folder),
-                    mend="Lower --learning-rate; the last checkpoint is whole.",
-                )
+            check_finite(norm, run.step, folder)
             last = plan.done(run.step)
             if run.step % config.log_every == 0 or last:
                 run.loss, recent = float(torch.stack(recent).mean()), []
@@ -141,6 +136,13 @@ def train(
                 last_saved = time.perf_counter()
     run.save(plan)
     return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation)
+
+
+def check_finite(norm: float, step: int, folder: Path) -> None:
+    """DodamError when a gradient is no number any more."""
+    if not math.isfinite(norm):
+        mend = "Lower --learning-rate; the last checkpoint is whole."
+        raise DodamError(f"the gradient is not a number at step {step}", where=str(folder), mend=mend)
 
 
 def one_step(
