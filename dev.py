@@ -23,7 +23,7 @@ PYTEST = ["pytest", "-q", "-n", "2"]
 VERBS = {  # verb: (dependency groups beside the package itself, programs of .venv to run)
     "quickstart": ([], [["dodam", "run", "recipes/quickstart.toml"]]),
     "test": (["test"], [PYTEST]),
-    "interop": (["test"], [[*PYTEST, "-m", "interop or slow"]]),
+    "interop": (["test", "interop"], [[*PYTEST, "-m", "interop or slow"]]),
     "lint": (["lint"], [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyrefly", "check"]]),
     "types": (["lint"], [["pyrefly", "check"]]),
     "docs": (["docs"], [["sphinx-build", "-q", "-W", "--keep-going", "docs", "docs/_build"]]),

@@ -1,5 +1,5 @@
-"""Classifying: every family's head against `transformers`, both ways; losses, batches and measures against plain ones;
-the whole of `dodam classify` on small files; and everything that can be wrong with rows and flags."""
+"""Classifying: losses, batches and measures against plain ones; the whole of `dodam classify` on small files; and
+everything that can be wrong with rows and flags. Heads are compared with those of `transformers` in test_heads.py."""
 
 import json
 import random
@@ -17,17 +17,16 @@ import transformers
 from dodam import cli
 from dodam.data import labels as labelled
 from dodam.data.labels import Example, Labels, read_examples, read_labels
-from dodam.errors import DataError, DodamError, UsageError
+from dodam.errors import DataError, DodamError
 from dodam.evaluate import classification
-from dodam.exchange.families import FAMILIES
-from dodam.exchange.heads import SHAPES, classifier_table, head_config, read_classifier, save_classifier
-from dodam.exchange.mapping import table_of
+from dodam.exchange.heads import head_config
 from dodam.folder import load, save_model
 from dodam.generate.classifier import Encoded, collate, encode_texts, frame_of, load_classifier, with_template
 from dodam.models.build import build_decoder, decoder_config
 from dodam.models.encoder import build_encoder, encoder_config
 from dodam.models.heads import add_head, classify
-from dodam.stages.labelled import LabelledLoader, LabelLoss
+from dodam.stages.labelled import LabelledLoader
+from dodam.stages.texts import LabelLoss
 from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 from dodam.tokenizer.train import fill_up, learn
 
@@ -79,113 +78,7 @@ def run(*words: object) -> None:
     assert cli.main([str(word) for word in words]) == 0
 
 
-# --- the heads of transformers
-
-SMALL = {
-    "vocab_size": 160, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 48, "max_position_embeddings": 64, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3,
-    "num_labels": 3,
-}  # fmt: skip
-ENCODER = {key: value for key, value in SMALL.items() if key != "num_key_value_heads"}
-HEAD_DIM = {**SMALL, "head_dim": 8}
-GEMMA = {**HEAD_DIM, "query_pre_attn_scalar": 8, "sliding_window": 8}
-MODERN = {**ENCODER, "cls_token_id": 2, "sep_token_id": 3, "local_attention": 6}
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("bert", ENCODER),
-    "roberta": ("roberta", ENCODER),
-    "roberta, two segments": ("roberta", {**ENCODER, "type_vocab_size": 2}),
-    "modernbert": ("modernbert", MODERN),
-    "modernbert, mean": ("modernbert", {**MODERN, "classifier_pooling": "mean", "classifier_bias": True}),
-    "qwen3": ("qwen3", HEAD_DIM),
-    "qwen3, tied": ("qwen3", {**HEAD_DIM, "tie_word_embeddings": True}),
-    "qwen2": ("qwen2", SMALL),
-    "llama": ("llama", SMALL),
-    "mistral": ("mistral", {**SMALL, "sliding_window": 8}),
-    "smollm3": ("smollm3", SMALL),
-    "exaone4": ("exaone4", {**HEAD_DIM, "sliding_window": 8}),
-    "gemma2": ("gemma2", GEMMA),
-    "gemma3_text": ("gemma3_text", GEMMA),
-    "gpt2": (
-        "gpt2",
-        {"vocab_size": 160, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "pad_token_id": 1,
-         "num_labels": 3},
-    ),
-}  # fmt: skip
-
-
-def reference(case: str, folder: Path) -> Any:
-    """A small random classifier that `transformers` made and saved."""
-    model_type, options = CASES[case]
-    config = transformers.AutoConfig.for_model(model_type, **options)
-    torch.manual_seed(0)
-    model = transformers.AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
-    model = model.float().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    model.save_pretrained(folder)
-    return model
-
-
-def padded(rows: int = 3, length: int = 20) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ids [B, T], where there are tokens, segments; rows of different length, the rest padding."""
-    ids = torch.randint(4, 160, (rows, length), generator=torch.Generator().manual_seed(1))
-    real = torch.arange(length) < torch.tensor([length, length - 7, 5])[:, None]
-    segments = ((torch.arange(length) > 3) & real).long()
-    return torch.where(real, ids, 1), real, segments
-
-
-def test_every_family_with_a_head_is_compared() -> None:
-    assert {case.split(",")[0] for case in CASES} == set(SHAPES)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_logits_and_gradients_are_those_of_transformers_both_ways(
-    case: str, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    theirs = reference(case, tmp_path / "theirs")
-    model, names, problem = read_classifier(tmp_path / "theirs")
-    assert names == ("LABEL_0", "LABEL_1", "LABEL_2") and problem == "single_label_classification"
-    ids, real, segments = padded()
-    more = {"token_type_ids": segments} if getattr(model.config, "segments", 0) > 1 else {}
-    expected = theirs(ids, attention_mask=real.long(), **more).logits
-    got = classify(model, ids, real, segments, torch.float32)
-    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
-
-    labels = torch.tensor([0, 2, 1])
-    F.cross_entropy(expected, labels).backward()
-    F.cross_entropy(got, labels).backward()
-    family = FAMILIES[model.config.family]
-    ours = {weight.theirs: weight for weight in classifier_table(family, model.config, model.classifier.config)}
-    for name, parameter in theirs.named_parameters():
-        weight = ours[name]
-        grads = torch.cat([model.get_parameter(part).grad for part in weight.parts])
-        grads = grads.T if weight.transposed else grads
-        torch.testing.assert_close(grads, parameter.grad, atol=1e-5, rtol=1e-3, msg=name)
-
-    if model.config.family != "roberta":  # whose pad token's number is part of the model
-        pad = tokenizer.pad
-        ids = torch.where(real, ids, pad)
-    save_classifier(
-        tmp_path / "ours", model, tokenizer, ["하나", "two", "3"], "single_label_classification", info={}, card=""
-    )
-    again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "ours").eval()
-    assert again.config.id2label == {0: "하나", 1: "two", 2: "3"} and again.config.label2id["하나"] == 0
-    with torch.inference_mode():
-        torch.testing.assert_close(
-            again(ids, attention_mask=real.long(), **more).logits, expected, atol=1e-5, rtol=1e-4
-        )
-
-
-def test_a_head_begins_with_what_the_model_has_learned_for_masks() -> None:
-    """ModernBERT's: its dense layer and norm are the language head's."""
-    config = transformers.AutoConfig.for_model("modernbert", **MODERN)
-    family = FAMILIES["modernbert"]
-    sizes = family.from_theirs({**config.to_dict(), "architectures": [family.architecture]})
-    model: Any = build_encoder(sizes, 3)
-    add_head(model, head_config(sizes, 2), 0)
-    assert torch.equal(model.classifier.dense.weight, model.dense.weight)
-    assert model.classifier.dense.weight is not model.dense.weight
+# --- texts as ids
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
@@ -201,9 +94,6 @@ def test_padding_and_company_change_nothing(kind: str, bases: dict[str, Path], t
             one = collate([text], tokenizer.pad)
             alone = classify(model, one.ids_BT, one.real_BT, one.segments_BT, torch.float32)
             torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-4)
-
-
-# --- texts as ids
 
 
 def test_texts_are_framed_and_cut(tokenizer: Tokenizer) -> None:
@@ -470,7 +360,7 @@ HARMS: dict[str, tuple[str, list[str], int, str]] = {
         HEAD + "".join(ROWS), ["--task", "multilabel", "--label-smoothing", "0.1"], 2, "not smoothed for multilabel"
     ),
     "a pooling the family has not": (
-        HEAD + "".join(ROWS), ["--pooling", "mean"], 2, "the head of a bert looks at the first token"
+        HEAD + "".join(ROWS), ["--pooling", "last"], 2, "the head of a modernbert looks at the first token or the mean of all"
     ),
     "an adapter on fresh weights": (HEAD + "".join(ROWS), ["--lora.rank", "4"], 2, "fresh weights"),
     "a frozen head": (HEAD + "".join(ROWS), ["--freeze", "class*"], 2, "would freeze the head"),
@@ -628,19 +518,6 @@ def test_microbatches_change_nothing(bases: dict[str, Path], tmp_path: Path) -> 
     whole, parts = (load_classifier(tmp_path / name).model.state_dict() for name in ("whole", "parts"))
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, atol=2e-3, rtol=1e-2, msg=name)
-
-
-def test_families_without_a_head_are_refused_by_name(tmp_path: Path, tokenizer: Tokenizer, capsys) -> None:
-    config = transformers.AutoConfig.for_model(
-        "mixtral", **{**SMALL, "vocab_size": 512, "num_local_experts": 2, "num_experts_per_tok": 1}
-    )
-    config.save_pretrained(tmp_path / "moe")
-    sizes = FAMILIES["mixtral"].from_theirs({**config.to_dict(), "hidden_act": "silu"})
-    with pytest.raises(UsageError, match="mixtral has no head"):
-        head_config(sizes, 2)
-    with pytest.raises(UsageError, match="looks at the last token"):
-        head_config(decoder_config(vocabulary=64, context=16, depth=1), 2, pooling="cls")
-    assert table_of(FAMILIES["mixtral"], sizes)
 
 
 def test_a_folder_that_is_no_classifier_is_refused(bases: dict[str, Path]) -> None:

@@ -63,6 +63,25 @@ def test_chrf_is_sacrebleus_and_rouge_counts_syllables() -> None:
     assert score.rouge_l("x", "y") == 0
 
 
+def test_rouge_n_counts_runs_that_both_have() -> None:
+    """Of two runs of a word only as many count as the other side has; by syllables a particle is one unit of many."""
+    assert score.rouge_n("the the cat", "the cat sat on", 1) == pytest.approx(100 * 2 * 2 / (3 + 4))
+    assert score.rouge_n("the the cat", "the cat sat on", 2) == pytest.approx(100 * 2 * 1 / (2 + 3))
+    assert score.rouge_n("고양이가 잔다", "고양이는 잔다", 1) == pytest.approx(100 * 5 / 6)
+    assert score.rouge_n("고양이가 잔다", "고양이는 잔다", 1, score.eojeols) == pytest.approx(100 * 1 / 2)
+    assert score.rouge_l("고양이가 잔다", "잔다 고양이가", score.eojeols) == pytest.approx(50)
+    assert score.rouge_n("끝", "끝", 2) == score.rouge_n("", "끝", 1) == score.rouge_l("", "", score.eojeols) == 0
+    assert score.units("위임ㆍ위탁 제3조의2") == ["위", "임", "위", "탁", "제", "3", "조", "의", "2"]
+    assert score.eojeols("「국어기본법」에 따른 (이하 'A-1'이라) ㆍ 끝.") == [
+        "국어기본법」에",
+        "따른",
+        "이하",
+        "a-1'이라",
+        "ㆍ",
+        "끝",
+    ]
+
+
 def test_intervals() -> None:
     low, high = score.wilson(0.5, 100)
     assert (low, high) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))

@@ -3,7 +3,6 @@ must change nothing (padding, packing); fresh encoders."""
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from dodam.data.corrupt import Units, mask_tokens
 from dodam.errors import FolderError
 from dodam.exchange.encoders import FAMILIES
 from dodam.exchange.mapping import expanded, load_theirs, to_theirs
-from dodam.models.encoder import Encoder, EncoderConfig, build_encoder, encoder_config
+from dodam.models.build import outline
+from dodam.models.encoder import Encoder, EncoderConfig, EncoderFamily, build_encoder, encoder_config
 from dodam.nn.mask import document_mask, padding_mask
 from dodam.tensors import read_tensors, write_tensors
 
@@ -227,37 +227,50 @@ def test_modernbert_config_of_before_2026_means_the_same(theirs: Callable) -> No
     assert (model.config.theta, model.config.window_theta, model.config.window) == (5e4, 1e4, 4)
 
 
-def test_a_fresh_encoder_comes_from_its_seed_and_its_blocks_begin_as_the_identity() -> None:
-    config = encoder_config(vocabulary=160, context=40, depth=3, width=32)
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_a_fresh_encoder_comes_from_its_seed_and_its_blocks_begin_as_the_identity(family: EncoderFamily) -> None:
+    config = encoder_config(vocabulary=160, context=40, depth=3, width=32, family=family)
     model, same, other = build_encoder(config, 7), build_encoder(config, 7), build_encoder(config, 8)
     for one, two in zip(model.parameters(), same.parameters(), strict=True):
         assert torch.equal(one, two)
     assert not torch.equal(model.embedding.weight, other.embedding.weight)
     assert model.output.weight is model.embedding.weight
-    x = model.input_norm(torch.randn(2, 5, 32))
-    assert torch.allclose(model.blocks[0](x, None, padding_mask(torch.ones(2, 5, dtype=torch.bool))), x, atol=1e-5)
-    before = build_encoder(replace(config, norm_place="before"), 7)
-    assert torch.allclose(before(random_ids()), before.norm(embedded(before, random_ids())), atol=1e-5)
-    base = encoder_config(vocabulary=32_000, context=512, depth=12)
+    assert torch.allclose(model(random_ids()), model.norm(embedded(model, random_ids())), atol=1e-5)
+
+
+def test_the_sizes_of_a_fresh_encoder_are_its_familys() -> None:
+    base = encoder_config(vocabulary=32_000, context=512, depth=12, family="bert")
     assert (base.width, base.heads, base.head_dim, base.feedforward_size) == (768, 12, 64, 3072)
+    modern = encoder_config(vocabulary=32_000, context=512, depth=12)
+    assert (modern.width, modern.heads, modern.feedforward_size, modern.gated) == (768, 12, 2048, True)
+    inside = [
+        sum(parameter.numel() for name, parameter in outline(Encoder, one).named_parameters() if "blocks" in name)
+        for one in (base, modern)
+    ]
+    assert inside[0] == pytest.approx(inside[1], rel=0.01)
 
 
 def embedded(model: Encoder, ids: torch.Tensor) -> torch.Tensor:
     """What a fresh model's first block gets, written out."""
-    assert model.positions is not None and model.segments is not None
-    x = model.embedding(ids) + model.positions.weight[: ids.shape[1]] + model.segments.weight[0]
+    x = model.embedding(ids)
+    if model.positions is not None and model.segments is not None:
+        x = x + model.positions.weight[: ids.shape[1]] + model.segments.weight[0]
     return model.input_norm(x)
 
 
-def test_masked_language_modelling_gets_below_the_unigram_plateau() -> None:
-    """Each token stands twice in a row, so a masked one can be read off its neighbour and off nothing else."""
-    config = encoder_config(vocabulary=32, context=16, depth=2, width=32, heads=2)
+@pytest.mark.parametrize(("family", "steps", "share"), [("bert", 210, 0.5), ("modernbert", 100, 0.85)])
+def test_masked_language_modelling_gets_below_the_unigram_plateau(
+    family: EncoderFamily, steps: int, share: float
+) -> None:
+    """Each token stands twice in a row, so a masked one can be read off its neighbour and off nothing else. A
+    ModernBERT is soon off the plateau, but is not told which of two neighbours it is."""
+    config = encoder_config(vocabulary=32, context=16, depth=2, width=32, heads=2, family=family)
     model = build_encoder(config, 0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     rng = np.random.default_rng(0)
     units = Units(starts=np.ones(32, bool), ends=np.ones(32, bool), special=np.arange(32) < 2)
     losses = []
-    for step in range(210):
+    for step in range(steps):
         rows = rng.integers(2, 32, (32, 8)).repeat(2, axis=1)
         ids, labels = map(torch.from_numpy, mask_tokens(rows, units=units, mask=1, seed=0, first=32 * step))
         kept = labels != IGNORED
@@ -268,4 +281,4 @@ def test_masked_language_modelling_gets_below_the_unigram_plateau() -> None:
         losses.append(loss.item())
     plateau = np.log(30)
     assert abs(losses[0] - plateau) < 0.3
-    assert np.mean(losses[-10:]) < 0.5 * plateau
+    assert np.mean(losses[-10:]) < share * plateau

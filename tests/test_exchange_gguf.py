@@ -626,3 +626,44 @@ def test_llama_cpp_says_the_same(write: Callable[..., Written], tokenizer: Token
         theirs.reset()
         got = list(islice(theirs.generate(prompt, temp=0.0, repeat_penalty=1.0), 64))
         assert got == expected and len(set(got)) > 4
+
+
+def llama_cpp_log_probabilities(path: Path, ids_T: torch.Tensor) -> torch.Tensor:
+    """Of every next token after each position of a text, [T, V], by llama.cpp with keys and values in fp32."""
+    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed (make interop)")
+    f32 = 0  # GGML_TYPE_F32
+    theirs = llama_cpp.Llama(str(path), n_ctx=128, n_threads=1, type_k=f32, type_v=f32, logits_all=True, verbose=False)
+    theirs.eval(ids_T.tolist())
+    return torch.from_numpy(theirs.scores[: len(ids_T)].astype("float32")).log_softmax(-1)
+
+
+def our_log_probabilities(model: Decoder, ids_T: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return model.head(model(ids_T[None], mask=CAUSAL))[0].float().log_softmax(-1)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("case", CASES)
+def test_llama_cpp_computes_the_same(case: str, write: Callable[..., Written]) -> None:
+    """Every family, in fp32, over a text longer than Gemma's windows. llama.cpp takes GELU from a table in half
+    precision, so its families are further off."""
+    model = model_of(case)
+    ids_T = torch.randint(10, 512, (40,), generator=torch.Generator().manual_seed(1))
+    got, expected = llama_cpp_log_probabilities(write(model).path, ids_T), our_log_probabilities(model, ids_T)
+    assert (got.argmax(-1) == expected.argmax(-1)).all()
+    assert (got - expected).abs().max() < (3e-2 if "gelu" in model.config.activation else 5e-5)
+    assert expected.std() > 0.05
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(("kind", "furthest"), [("f16", 5e-3), ("bf16", 5e-2), ("q8_0", 0.1), ("q4_0", 0.1)])
+def test_llama_cpp_reads_every_kind(kind: str, furthest: float, write: Callable[..., Written]) -> None:
+    """Against our model with the weights that we read back from the file: what is left is the rounding of what they
+    are multiplied with."""
+    model = model_of("qwen3")
+    path = write(model, kind).path
+    names = read_gguf(path, model.config)[1]
+    missing, unexpected = model.load_state_dict(names, strict=False)
+    assert not unexpected and not any("weight" in name for name in missing)
+    ids_T = torch.randint(10, 512, (40,), generator=torch.Generator().manual_seed(1))
+    assert (llama_cpp_log_probabilities(path, ids_T) - our_log_probabilities(model, ids_T)).abs().max() < furthest

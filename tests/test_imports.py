@@ -54,6 +54,9 @@ HEAVY = [
     "openai",
     "sklearn",
     "scipy",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
 ]
 
 

@@ -25,6 +25,7 @@ STAGES = {
     "sft": ["sft", "--data", "{chat}", "--model", "{base}", "--microbatch", "2"],
     "sft with replay": ["sft", "--data", "{chat}", "--model", "{base}", "--replay", "{data}"],
     "sft with lora": ["sft", "--data", "{chat}", "--model", "{base}", "--lora.rank", "4", "--lora.dropout", "0.1"],
+    "sft with qlora": ["sft", "--data", "{chat}", "--model", "{base}", "--lora.rank", "4", "--lora.quantize", "nf4"],
     "seq2seq": [
         "seq2seq", "--data", "{data}/documents/train-*.parquet", "--columns", "source=text", "target=language",
         "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "64", "--microbatch", "2", "--report-pairs", "0",
@@ -34,10 +35,18 @@ STAGES = {
         "classify", "--data", "{data}/documents/train-*.parquet", "--columns", "text=text", "label=bytes",
         "--model", "{base}", "--microbatch", "3",
     ],
+    "embed": [
+        "embed", "--data", "{data}/documents/train-*.parquet", "--columns", "text=text", "--model", "{base}",
+        "--microbatch", "3",
+    ],
     "pretrain from a model": ["pretrain", "--data", "{data}", "--model", "{base}", "--layer-decay", "0.9"],
     "pretrain encoder": [
         "pretrain", "--architecture", "encoder", "--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1",
         "--width", "64", "--context", "64", "--microbatch", "3", "--document-mask",
+    ],
+    "pretrain encoder-decoder": [
+        "pretrain", "--architecture", "encoder-decoder", "--data", "{data}", "--tokenizer", "{tokenizer}", "--depth",
+        "1", "--width", "64", "--context", "64", "--microbatch", "3",
     ],
 }  # fmt: skip
 

@@ -26,6 +26,7 @@ from dodam.data.pairs import (
     padded_batch,
     pairs_of,
 )
+from dodam.errors import DataError
 from dodam.folder import load
 from dodam.generate.beam import BeamParams, beam_search
 from dodam.models.encoder_decoder import EncoderDecoder, build_encoder_decoder, encoder_decoder_config
@@ -251,6 +252,21 @@ def test_all_forms_of_pairs_are_read(world: Path) -> None:
     assert [(p.target, p.source) for p in by_number] == [(p.source, p.target) for p in found] == [r[::2] for r in rows]
 
 
+def test_a_table_without_names_loses_no_pair(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("Go.\t가.\tCC-BY\nHi.\t안녕.\tCC-BY\n", encoding="utf-8")
+    (tmp_path / "b.tsv").write_text("source\ttarget\nHi.\t안녕.\n", encoding="utf-8")
+    reading = {"encoding": "utf-8", "skip_bad": False}
+    pairs = pairs_of([str(tmp_path / "a.tsv")], columns={"source": "2", "target": "1"}, **reading)
+    assert [(pair.source, pair.target, Path(pair.where).name) for pair in pairs] == [
+        ("가.", "Go.", "a.tsv:1"),
+        ("안녕.", "Hi.", "a.tsv:2"),
+    ]
+    named = pairs_of([str(tmp_path / "b.tsv")], columns={"source": "2", "target": "1"}, **reading)
+    assert [pair[:2] for pair in named] == [("안녕.", "Hi.")]
+    with pytest.raises(DataError, match=r"a.tsv:1: there is no column for the source.*there are `1`, `2`, `3`"):
+        pairs_of([str(tmp_path / "a.tsv")], columns={}, **reading)
+
+
 def test_the_same_source_is_never_on_both_sides() -> None:
     from dodam.data.pairs import Pair
 
@@ -446,7 +462,7 @@ def write_bad_files(folder: Path) -> None:
         (["--data", "good.jsonl", "--lora.rank", "2"], 2, "fresh weights"),
         (["--data", "good.jsonl", "--width", "64", "--heads", "5"], 2, "multiple of heads"),
         (["--data", "good.jsonl", "--steps", "2", "--epochs", "2"], 2, "bound the same run"),
-        (["--data", "good.jsonl", "--weight-decay", "0.1"], 2, "--weight-decay"),
+        (["--data", "good.jsonl", "--compile", "yes"], 2, "--compile"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_nothing_is_written(

@@ -16,6 +16,8 @@ from dodam.data.packing import PackedLoader, best_fit
 from dodam.errors import DataError, UsageError
 from dodam.files import read_json
 from dodam.models.build import build_decoder, decoder_config
+from dodam.models.encoder import build_encoder, encoder_config
+from dodam.models.encoder_decoder import build_encoder_decoder, encoder_decoder_config
 from dodam.stages.sft import Sft
 from dodam.stages.training import open_run
 from dodam.train import objective
@@ -109,6 +111,26 @@ def test_muon_is_nesterov_momentum_orthogonalised() -> None:
         update = orthogonalize((0.1 * gradient + 0.9 * momentum)[None])[0].float()
         before = before * (1 - 0.05 * 0.1) - 0.05 * 2**0.5 * update
     torch.testing.assert_close(weight.detach(), before, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder", "encoder-decoder"])
+def test_muon_has_the_matrices_of_the_blocks_whatever_the_architecture(kind: str) -> None:
+    model = {
+        "decoder": lambda: build_decoder(decoder_config(vocabulary=64, context=16, depth=1, width=64), 0),
+        "encoder": lambda: build_encoder(encoder_config(vocabulary=64, context=16, depth=1, width=64), 0),
+        "encoder-decoder": lambda: build_encoder_decoder(
+            encoder_decoder_config(vocabulary=64, context=16, depth=1, width=64, start_id=1), 0
+        ),
+    }[kind]()
+    muon, adamw = Optimizers(model, OptimConfig()).parts
+    assert isinstance(muon, Muon)
+    named = {name for group in muon.groups.values() for name, _ in group}
+    blocks = {f"{name}.{inner}" for name, block in model.named_modules() if name.endswith("blocks.0")
+              for inner, parameter in block.named_parameters() if parameter.ndim == 2}  # fmt: skip
+    assert named == blocks
+    assert len(named) == {"decoder": 7, "encoder": 7, "encoder-decoder": 6 + 10}[kind]
+    assert isinstance(adamw, AdamW)
+    assert named.isdisjoint(name for name, _, _ in adamw.named)
 
 
 def test_schedule() -> None:

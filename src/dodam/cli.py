@@ -38,19 +38,24 @@ COMMANDS = {
     "prepare": Command("dodam.data.prepare", "Prepare", "Clean text and write a data folder.", "Stages"),
     "tokenizer train": Command("dodam.tokenizer.train", "TokenizerTrain", "Learn a vocabulary from text."),
     "tokenizer show": Command("dodam.tokenizer.show", "TokenizerShow", "Show how a text is cut into tokens."),
-    "pretrain": Command("dodam.stages.pretrain", "Pretrain", "Train a language model from nothing."),
+    "pretrain": Command(
+        "dodam.stages.pretrain", "Pretrain", "Train a language model, from nothing or from one there is."
+    ),
     "sft": Command("dodam.stages.sft", "Sft", "Teach a model to answer, from conversations."),
     "seq2seq": Command("dodam.stages.seq2seq", "Seq2seq", "Learn to translate or summarise, from pairs of texts."),
     "classify": Command("dodam.stages.classify", "Classify", "Teach a model to label texts, and measure it."),
+    "embed": Command("dodam.stages.embed", "Embed", "Teach a model vectors of texts, and measure their likeness."),
     "evaluate": Command("dodam.evaluate.tasks", "Evaluate", "Measure models and write a report."),
     "generate": Command("dodam.generate.generate", "Generate", "Continue a text or answer one prompt.", "Use a model"),
-    "predict": Command("dodam.generate.predict", "Predict", "Label, translate or fill in the texts of a file."),
+    "predict": Command("dodam.generate.predict", "Predict", "Label, embed, translate or fill in the texts of a file."),
     "chat": Command("dodam.generate.chat", "Chat", "Talk to a model in the terminal."),
     "serve": Command("dodam.serve.app", "Serve", "Serve models: an OpenAI-compatible API and a chat page."),
     "import": Command(
         "dodam.exchange.incoming", "Import", "Take in open weights, from a folder or the hub.", "Exchange"
     ),
-    "export": Command("dodam.exchange.outgoing", "Export", "Write a model for other programs: GGUF, Hugging Face."),
+    "export": Command(
+        "dodam.exchange.outgoing", "Export", "Write a model for other programs: GGUF, Hugging Face, ONNX."
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from dodam.exchange.families import FAMILIES, family_of
 from dodam.exchange.mapping import Family, Kind, load_theirs, table_of, to_theirs
 from dodam.models.build import outline
 from dodam.models.decoder import Decoder
+from dodam.models.encoder import Encoder
 from dodam.tensors import ModelTensors, has_model_tensors, write_model_tensors
 from dodam.tokenizer.tokenizer import Tokenizer
 
@@ -119,7 +120,8 @@ def save_model(
     if isinstance(model, Decoder):
         model.fold_embedding_norm()
     with files.new_dir(path) as folder:
-        files.write_json(folder / "config.json", {**config_json(model), **token_ids(tokenizer)})
+        frame = tokenizer.frame_ids() if isinstance(model, Encoder) else {}
+        files.write_json(folder / "config.json", {**config_json(model), **token_ids(tokenizer), **frame})
         write_model_tensors(to_theirs(model, table_of(FAMILIES[model.config.family], model.config)), folder)
         tokenizer.save(folder, chat_template=chat_template, context=model.config.context)
         ends = sorted({tokenizer.eos, tokenizer.end})

@@ -9,11 +9,11 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import xxhash
 
@@ -24,6 +24,7 @@ from dodam.errors import DataError, UsageError
 
 Task = Literal["single", "multilabel", "pair", "regression"]
 Row = dict[str, Any]
+Item = TypeVar("Item")
 
 ROLES = ("text", "text2", "label")
 USUAL: dict[str, tuple[str, ...]] = {
@@ -127,16 +128,8 @@ def read_table(
     called by their numbers, from 1."""
     if suffix(path) not in ROW_READERS:
         return text_rows(path, encoding, labelled=labelled)
-    rows = list(read_rows(path, columns={}, encoding=encoding, skipped=skipped))
-    if suffix(path) not in (".csv", ".tsv") or not rows:
-        return rows
-    header = list(rows[0][1])
-    known = set(chain.from_iterable(USUAL.values()))
-    if any(name.lower() in known for name in header) or any(name in header for name in columns.values()):
-        return rows
-    numbers = [str(number) for number in range(1, len(header) + 1)]
-    whole = [(f"{path}:1", header), *((where, list(row.values())) for where, row in rows)]
-    return [(where, dict(zip(numbers, cells, strict=True))) for where, cells in whole]
+    known = {*chain.from_iterable(USUAL.values()), *(name.lower() for name in columns.values())}
+    return list(read_rows(path, columns={}, encoding=encoding, skipped=skipped, known=known))
 
 
 def text_rows(path: str, encoding: str, *, labelled: bool) -> list[tuple[str, Row]]:
@@ -342,11 +335,16 @@ def check_labels(examples: Sequence[Example], labels: Labels, task: Task) -> Non
 
 def split(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
     """What is learned and what is held back, by the hash of each text: equal texts are on one side."""
-    learned: list[Example] = []
-    held_back: list[Example] = []
-    for example in examples:
-        digest = xxhash.xxh3_64_intdigest(example.key.encode("utf-8", "surrogatepass"))
-        (held_back if digest / 2**64 < share else learned).append(example)
+    return split_by(examples, share, lambda example: example.key)
+
+
+def split_by(items: Iterable[Item], share: float, key: Callable[[Item], str]) -> tuple[list[Item], list[Item]]:
+    """What is learned and what is held back, by the hash of a key: items of equal keys are on one side."""
+    learned: list[Item] = []
+    held_back: list[Item] = []
+    for item in items:
+        digest = xxhash.xxh3_64_intdigest(key(item).encode("utf-8", "surrogatepass"))
+        (held_back if digest / 2**64 < share else learned).append(item)
     return learned, held_back
 
 

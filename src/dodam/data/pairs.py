@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise, zip_longest
+from itertools import chain, pairwise, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +89,8 @@ def named_rows(
     path: str, columns: Mapping[str, str], encoding: str, skipped: Skipped
 ) -> Iterator[tuple[str, str, str]]:
     """(FILE:LINE, source, target) of each row."""
-    for where, row in read_rows(path, columns=dict(columns), encoding=encoding, skipped=skipped):
+    known = list(chain.from_iterable(USUAL.values()))
+    for where, row in read_rows(path, columns=dict(columns), encoding=encoding, skipped=skipped, known=known):
         try:
             yield where, side(row, "source", where), side(row, "target", where)
         except DataError as error:

@@ -9,9 +9,9 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,11 +107,39 @@ def rows(path: str, *, columns: dict[str, str] | None = None, skip_bad: bool = F
 
 
 def read_rows(
-    path: str, *, columns: dict[str, str], encoding: str, skipped: Skipped, seed: int = SAMPLE_SEED
+    path: str,
+    *,
+    columns: dict[str, str],
+    encoding: str,
+    skipped: Skipped,
+    seed: int = SAMPLE_SEED,
+    known: Collection[str] = (),
 ) -> Iterator[tuple[str, Row]]:
-    """`rows` with an encoding, the seed of the bundled corpus, and a count of what was skipped."""
+    """`rows` with an encoding, the seed of the bundled corpus, and a count of what was skipped.
+
+    `known`: names of which a table's first line holds one, or one that `columns` names; else it is a row like the
+    others, and columns are called by their numbers, from 1. Without any it always names the columns."""
     for file in [path] if path.startswith(SAMPLE) else files_of(path):
-        yield from _renamed(_file_rows(file, encoding, skipped, seed), columns, skipped, suffix(file) in TABLES)
+        rows = _file_rows(file, encoding, skipped, seed)
+        if known and suffix(file) in TABLES[:2]:  # a Parquet's columns have names always
+            rows = _with_first_line(file, rows, {*known, *(name.lower() for name in columns.values())})
+        yield from _renamed(rows, columns, skipped, suffix(file) in TABLES)
+
+
+def _with_first_line(path: str, rows: Iterator[tuple[str, Row]], known: Collection[str]) -> Iterator[tuple[str, Row]]:
+    """The rows of a table, its first line among them unless it names columns."""
+    first = next(rows, None)
+    if first is None:
+        return
+    header = list(first[1])
+    if any(name.lower() in known for name in header):
+        yield first
+        yield from rows
+        return
+    numbers = [str(number) for number in range(1, len(header) + 1)]
+    yield f"{path}:1", dict(zip(numbers, header, strict=True))
+    for where, row in chain([first], rows):
+        yield where, dict(zip(numbers, row.values(), strict=True))
 
 
 def documents(

@@ -216,20 +216,10 @@ def write(out: Path, measured: Measured, *, model: str, task: str, seed: int, be
 def markdown(measured: Measured, report: dict[str, Any], pictures: Sequence[str]) -> str:
     """The measures, the table of labels, the pictures and the most confident mistakes."""
     overall = [row for row in report["rows"] if row["metric"] != "f1"]
-    lines = [
-        f"# {cell(overall[0]['model'])}: {measured.n} texts held back",
-        "",
-        "| metric | value | 95% interval | n |",
-    ]
-    lines += ["|---|---|---|---|"]
-    lines += [f"| {r['metric']} | {r['value']:.4f} | {r['low']:.4f}-{r['high']:.4f} | {r['n']} |" for r in overall]
+    lines = [f"# {cell(overall[0]['model'])}: {measured.n} texts held back", "", *table_of_rows(overall)]
     if measured.kind != "regression":
-        scores = precision_recall_f1(*counts(measured))
-        lines += ["", "| | label | precision | recall | F1 | 95% interval | n |", "|---|---|---|---|---|---|---|"]
         by_label = [row for row in report["rows"] if row["metric"] == "f1"]
-        for number, (label, row) in enumerate(zip(measured.labels, by_label, strict=True)):
-            values = " | ".join(f"{value:.4f}" for value in scores[:, number])
-            lines.append(f"| {number} | {cell(label)} | {values} | {row['low']:.4f}-{row['high']:.4f} | {row['n']} |")
+        lines += ["", *table_of_labels(measured.labels, precision_recall_f1(*counts(measured)), by_label)]
     lines += ["", "Intervals: Wilson's for accuracy, the bootstrap over texts for the rest.", ""]
     lines += [line for picture in pictures for line in (f"![{picture.removesuffix('.png')}]({picture})", "")]
     worst = "The furthest off" if measured.kind == "regression" else "The most confident mistakes"
@@ -238,9 +228,28 @@ def markdown(measured: Measured, report: dict[str, Any], pictures: Sequence[str]
         return "\n".join([*lines, f"## {worst}", "", "There are none.", ""])
     lines += [f"## {worst}", "", f"| text | is | was given | {sure} |", "|---|---|---|---|"]
     for one in mistakes(measured):
-        text = one["text"] if len(one["text"]) <= SHOWN else f"{one['text'][:SHOWN]} ..."
-        lines.append(f"| {cell(text)} | {cell(one['truth'])} | {cell(one['given'])} | {one['sure']:.4f} |")
+        lines.append(f"| {short(one['text'])} | {cell(one['truth'])} | {cell(one['given'])} | {one['sure']:.4f} |")
     return "\n".join([*lines, ""])
+
+
+def table_of_rows(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Measures with their intervals, as lines of Markdown."""
+    shown = [f"| {r['metric']} | {r['value']:.4f} | {r['low']:.4f}-{r['high']:.4f} | {r['n']} |" for r in rows]
+    return ["| metric | value | 95% interval | n |", "|---|---|---|---|", *shown]
+
+
+def table_of_labels(labels: Sequence[str], scores_3L: np.ndarray, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Precision, recall and F1 of each label, with the interval of its row, as lines of Markdown."""
+    lines = ["| | label | precision | recall | F1 | 95% interval | n |", "|---|---|---|---|---|---|---|"]
+    for number, (label, row) in enumerate(zip(labels, rows, strict=True)):
+        values = " | ".join(f"{value:.4f}" for value in scores_3L[:, number])
+        lines.append(f"| {number} | {cell(label)} | {values} | {row['low']:.4f}-{row['high']:.4f} | {row['n']} |")
+    return lines
+
+
+def short(text: str) -> str:
+    """A text as a cell, cut where it is long."""
+    return cell(text if len(text) <= SHOWN else f"{text[:SHOWN]} ...")
 
 
 def cell(text: str) -> str:

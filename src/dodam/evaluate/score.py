@@ -8,6 +8,7 @@ else.
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
@@ -16,6 +17,9 @@ import numpy as np
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 MARKED_NUMBER = re.compile(rf"(?:답|Answer)\s*:\s*({NUMBER.pattern})")
 RESAMPLES = 1_000
+
+Cut = Callable[[str], list[str]]
+"""What a text consists of, for ROUGE."""
 
 
 def normal(text: str) -> str:
@@ -60,12 +64,22 @@ def chrf(given: str, answer: str) -> float:
     return CHRF().sentence_score(given, [answer]).score
 
 
-def rouge_l(given: str, answer: str) -> float:
-    """ROUGE-L F1 (Lin 2004, eq. 2-4), 0..100. Units are words in Latin script and single syllables in Hangul, so that a
-    Korean particle does not make a whole word wrong."""
-    one, two = units(given), units(answer)
-    if not one or not two:
-        return 0.0
+def units(text: str) -> list[str]:
+    """Hangul syllables one by one, other words and numbers whole, lower case. The letter ㆍ (U+318D), which statutes
+    write for a middle dot, is a sign like others."""
+    return re.findall(r"[가-힣]|[^\W가-힣ㆍ]+", unicodedata.normalize("NFC", text).lower())
+
+
+def eojeols(text: str) -> list[str]:
+    """What stands between spaces, without the signs on either side of it, lower case."""
+    words = unicodedata.normalize("NFC", text).lower().split()
+    return [word for word in (re.sub(r"^[\W_ㆍ]+|[\W_ㆍ]+$", "", word) for word in words) if word]
+
+
+def rouge_l(given: str, answer: str, cut: Cut = units) -> float:
+    """ROUGE-L F1 (Lin 2004, eq. 2-4), 0..100: the longest common subsequence of what `cut` makes of the texts.
+    With `units` a Korean particle does not make a whole word wrong."""
+    one, two = cut(given), cut(answer)
     lengths = [0] * (len(two) + 1)
     for unit in one:
         diagonal = 0
@@ -74,13 +88,24 @@ def rouge_l(given: str, answer: str) -> float:
                 lengths[index],
                 diagonal + 1 if unit == other else max(lengths[index], lengths[index - 1]),
             )
-    precision, recall = lengths[-1] / len(one), lengths[-1] / len(two)
-    return 200 * precision * recall / (precision + recall) if lengths[-1] else 0.0
+    return f1(lengths[-1], len(one), len(two))
 
 
-def units(text: str) -> list[str]:
-    """Hangul syllables one by one, other words and numbers whole, lower case."""
-    return re.findall(r"[가-힣]|[^\W가-힣]+", unicodedata.normalize("NFC", text).lower())
+def rouge_n(given: str, answer: str, n: int, cut: Cut = units) -> float:
+    """ROUGE-N F1 (Lin 2004, eq. 1), 0..100: runs of n units that both have, each as often as both have it. An answer
+    shorter than n has no runs and is 0."""
+    one, two = (Counter(runs(cut(text), n)) for text in (given, answer))
+    return f1((one & two).total(), one.total(), two.total())
+
+
+def runs(items: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """All runs of n neighbours, in order."""
+    return list(zip(*(items[first:] for first in range(n)), strict=False))
+
+
+def f1(common: int, given: int, answer: int) -> float:
+    """The harmonic mean of common / given and common / answer, 0..100; 0 where either side is empty."""
+    return 200 * common / (given + answer) if given and answer else 0.0
 
 
 # metric of an item -> (its name in the report, scoring function, largest value)

@@ -6,7 +6,7 @@ Marian (opus-mt), BART and T5 with its later form v1.1 (Flan-T5). Read with `exc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dodam.exchange.decoders import ACTIVATIONS, Keys, Values, refuse
+from dodam.exchange.configuration import ACTIVATIONS, Keys, Values, refuse
 from dodam.exchange.mapping import Family, Weight
 from dodam.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 

@@ -7,7 +7,7 @@ models: it is neither read nor written, and programs that fine-tune what we writ
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dodam.exchange.decoders import ACTIVATIONS, Keys, Values, refuse, rope_parameters, rotary_of, windowed_layers
+from dodam.exchange.configuration import ACTIVATIONS, Keys, Values, refuse, rope_parameters, rotary_of, windowed_layers
 from dodam.exchange.mapping import Family, Weight
 from dodam.models.encoder import Encoder, EncoderConfig
 from dodam.nn.feedforward import Activation

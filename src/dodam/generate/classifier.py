@@ -4,7 +4,7 @@ In come texts or pairs; out come logits in their order. Texts are computed side 
 the padding changes what is said of one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import torch
 
 from dodam import files
 from dodam.errors import UsageError
-from dodam.exchange.heads import is_classifier, read_classifier
+from dodam.exchange.heads import Asked, Problem, asked_in, read_classifier
 from dodam.folder import FORMAT, model_path
 from dodam.models.decoder import Decoder
 from dodam.models.heads import classify
@@ -38,7 +38,8 @@ class Encoded:
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Texts side by side, [B, T], padded on the right; `targets` [B] or [B, L] where there is something to learn."""
+    """Texts side by side, [B, T], padded on the right; `targets` where there is something to learn: [B] or [B, L] of
+    texts, [B, T] or [B, T, 2] of their tokens."""
 
     ids_BT: torch.Tensor
     segments_BT: torch.Tensor
@@ -152,15 +153,16 @@ def collate(texts: Sequence[Encoded], pad: int, *, step: int = 1, most: int = 0)
 @dataclass(frozen=True)
 class Classifier:
     """A folder of a classifier in memory. `pairs`: whether it reads two texts; None where the folder does not say.
-    `context`: tokens that are read of a text."""
+    `context`: tokens that are read of a text. `info`: what dodam.json tells, {} for foreign folders."""
 
     model: Any
     tokenizer: Tokenizer
     labels: tuple[str, ...]
-    problem: str
+    problem: Problem
     pairs: bool | None
     context: int
     path: Path
+    info: dict[str, Any]
 
     def logits(self, texts: Sequence[Text], *, batch: int = AT_ONCE) -> tuple[np.ndarray, int]:
         """[texts, labels] in fp32, and how many texts were longer than the context and were cut."""
@@ -172,15 +174,35 @@ def logits_of(
     model: Any, texts: Sequence[Encoded], pad: int, *, batch: int = AT_ONCE, dtype: torch.dtype = torch.float32
 ) -> np.ndarray:
     """[texts, labels] of encoded texts, in their order."""
-    order = sorted(range(len(texts)), key=lambda index: -len(texts[index].ids))
     found = np.zeros((len(texts), model.classifier.config.labels), dtype=np.float32)
-    device = model.embedding.weight.device
-    with torch.no_grad():
-        for first in range(0, len(order), batch):
-            picked = order[first : first + batch]
-            part = collate([texts[index] for index in picked], pad).to(device)
-            found[picked] = classify(model, part.ids_BT, part.real_BT, part.segments_BT, dtype).float().cpu().numpy()
+    for picked, logits_BL in computed(model, texts, pad, batch, dtype):
+        found[picked] = logits_BL
     return found
+
+
+def token_logits_of(
+    model: Any, texts: Sequence[Encoded], pad: int, *, batch: int = AT_ONCE, dtype: torch.dtype = torch.float32
+) -> list[np.ndarray]:
+    """[tokens, labels] of each encoded text, in their order; of a model whose tokens each have logits of their own."""
+    found = [np.zeros((0, 0), dtype=np.float32)] * len(texts)
+    for picked, logits_BTL in computed(model, texts, pad, batch, dtype):
+        for index, logits_TL in zip(picked, logits_BTL, strict=True):
+            found[index] = logits_TL[: len(texts[index].ids)].copy()
+    return found
+
+
+def computed(
+    model: Any, texts: Sequence[Encoded], pad: int, batch: int, dtype: torch.dtype
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Logits of texts side by side, longest first, and which texts they are of."""
+    order = sorted(range(len(texts)), key=lambda index: -len(texts[index].ids))
+    device = model.embedding.weight.device
+    for first in range(0, len(order), batch):
+        picked = order[first : first + batch]
+        part = collate([texts[index] for index in picked], pad).to(device)
+        with torch.no_grad():
+            logits = classify(model, part.ids_BT, part.real_BT, part.segments_BT, dtype)
+        yield picked, logits.float().cpu().numpy()
 
 
 def load_classifier(path: str | Path, *, device: str = "cpu") -> Classifier:
@@ -195,12 +217,12 @@ def load_classifier(path: str | Path, *, device: str = "cpu") -> Classifier:
     if not info and kind == "encoder":  # ours has its template; of a foreign decoder nobody knows another
         tokenizer = with_template(tokenizer, kind)
     context = info.get("context", model.config.context)
-    return Classifier(model.to(device), tokenizer, labels, problem, info.get("pairs"), context, path)
+    return Classifier(model.to(device), tokenizer, labels, problem, info.get("pairs"), context, path, info)
 
 
-def holds_classifier(path: str | Path) -> bool:
-    """Whether a model folder is that of a classifier."""
-    return is_classifier(files.read_json(model_path(path) / "config.json"))
+def asked_of(path: str | Path) -> Asked | None:
+    """What the classifier of a model folder is asked; None where the folder holds another model."""
+    return asked_in(files.read_json(model_path(path) / "config.json"))
 
 
 def probabilities(logits: np.ndarray, problem: str) -> np.ndarray:

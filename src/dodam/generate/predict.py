@@ -1,14 +1,15 @@
 """Command `predict`: a model and a file of texts -> one JSON object a line, in the order of the texts.
 
-What it writes depends on the model: a classifier's labels or scores, what fills masks in, a translation or summary.
+What it writes depends on the model: a classifier's labels or scores, entities, answers to questions, vectors, what
+fills masks in, a translation or summary.
 """
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from annotated_types import Gt
 
@@ -18,25 +19,27 @@ from dodam.errors import DataError, UsageError
 if TYPE_CHECKING:
     from dodam.data.labels import Example
 
+Item = TypeVar("Item")
 STANDARD = "-"
 PART = 4096  # texts between two writes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Label the texts of a file, translate them, or fill their masks in."""
+    """Label the texts of a file, find entities or answers in them, embed or translate them, or fill their masks in."""
 
     positional: ClassVar[tuple[str, ...]] = ("model",)
 
     model: Path
-    """A model folder or a run folder: a classifier, an encoder for masks, or an encoder-decoder."""
+    """A model folder or a run folder: a classifier, one of embeddings, an encoder for masks, or an encoder-decoder."""
     input: str
-    """JSONL, JSON, CSV/TSV or Parquet, or lines of text (the second of a pair after a tab); - is standard input, as
-    lines."""
+    """JSONL, JSON, CSV/TSV or Parquet, or lines of text (the second of a pair after a tab; after a question its text);
+    - is standard input, as lines."""
     output: str = STANDARD
     """The JSONL file to write; - is standard output."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Which columns hold the texts, by name or in a table by number from 1: text=body text2=answer."""
+    """Which columns hold the texts, by name or in a table by number from 1: text=body text2=answer, for questions
+    question=asked context=body."""
     encoding: str = "utf-8"
     """The encoding of those text files that are not UTF-8, such as cp949."""
     batch: Annotated[int, Gt(0)] = 64
@@ -50,13 +53,17 @@ class Predict:
 def run(config: Predict) -> dict[str, Any]:
     """Write an object for every text; returns how many, and how many texts were cut."""
     from dodam import machine as machines
-    from dodam.generate.classifier import holds_classifier
+    from dodam.generate.classifier import asked_of
+    from dodam.generate.embedder import holds_embedder
 
     machine = machines.look(config.device, config.threads)
     machines.use(machine)
     if config.output != STANDARD and Path(config.output).is_dir():
         raise UsageError("is a folder", where=config.output, mend="Name a file.")
-    predict = labels if holds_classifier(config.model) else written
+    asked = asked_of(config.model)
+    predict = PREDICTED[asked] if asked else written
+    if holds_embedder(config.model):
+        predict = embeddings
     told: dict[str, Any] = {"model": str(config.model), "output": config.output, "texts": 0}
     objects = predict(config, machine.device, told)
     if config.output == STANDARD:
@@ -69,6 +76,20 @@ def run(config: Predict) -> dict[str, Any]:
             file.write(json.dumps(one, ensure_ascii=False) + "\n")
             told["texts"] += 1
     return told
+
+
+def embeddings(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The vector of each text."""
+    from dodam.generate.embedder import load_embedder
+
+    embedder, told["cut"] = load_embedder(config.model, device=device), 0
+    for part in parts(read(config, pairs=False)):
+        vectors, num_cut = embedder.embed([one.text for one in part], batch=config.batch)
+        told["cut"] += num_cut
+        # As text a number of fp32 has few digits; all of it is kept.
+        yield from ({"embedding": [float(str(number)) for number in vector]} for vector in vectors)
+    if told["cut"]:
+        print(f"predict: {told['cut']} texts are longer than {embedder.context} tokens and were cut.", file=sys.stderr)
 
 
 def labels(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -118,7 +139,39 @@ def read(config: Predict, *, pairs: bool) -> "list[Example]":
     return examples
 
 
-def parts(examples: "Sequence[Example]") -> "Iterator[Sequence[Example]]":
+def entities(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The entities of each text."""
+    from dodam.data.entities import read_texts
+    from dodam.generate.classifier import load_classifier
+    from dodam.generate.entities import answer_of, tell_entities
+
+    classifier = load_classifier(config.model, device=device)
+    for part in parts(read_texts(config.input, columns=config.columns, encoding=config.encoding)):
+        yield from map(answer_of, tell_entities(classifier, [one.text for one in part], batch=config.batch))
+
+
+def spans(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The answer to each question, out of its context."""
+    from dodam.data.questions import read_questions
+    from dodam.generate.classifier import load_classifier
+    from dodam.generate.spans import answer_questions
+
+    classifier = load_classifier(config.model, device=device)
+    questions = read_questions([config.input], columns=config.columns, encoding=config.encoding, answered=False)
+    for part in parts(questions):
+        for one in answer_questions(classifier, part, batch=config.batch):
+            yield {"answer": one.answer, "start": one.start, "confidence": round(one.confidence, 6)}
+
+
+PREDICTED: dict[str, Callable[[Predict, str, dict[str, Any]], Iterator[dict[str, Any]]]] = {
+    "text": labels,
+    "tokens": entities,
+    "span": spans,
+}
+"""By what the head of a classifier is asked."""
+
+
+def parts(examples: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """The texts in parts, so that much is written as it comes."""
     for first in range(0, len(examples), PART):
         yield examples[first : first + PART]

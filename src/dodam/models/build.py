@@ -5,6 +5,7 @@ One number, `depth`, sets every other size unless it is given.
 
 import math
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,18 @@ import torch
 from torch import nn
 
 from dodam.models.decoder import Decoder, DecoderConfig
+from dodam.models.encoder import Encoder, EncoderConfig
+from dodam.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+
+Sizes = DecoderConfig | EncoderConfig | EncoderDecoderConfig
+
+MODELS: dict[type, Callable[[Any], nn.Module]] = {
+    DecoderConfig: Decoder,
+    EncoderConfig: Encoder,
+    EncoderDecoderConfig: EncoderDecoder,
+}
+MASK_SHARE = 0.15  # of an encoder's tokens are told (Devlin et al. 2019)
+SOURCE_SHARE, TARGET_SHARE = 0.9, 0.2  # of a row with spans dropped: 15% in spans of 3 (Raffel et al. 2020)
 
 
 def decoder_config(
@@ -75,23 +88,43 @@ def build_decoder(config: DecoderConfig, seed: int) -> Decoder:
 
 
 @cache
-def num_parameters(config: DecoderConfig) -> int:
-    """Weights of a decoder, embedding and head counted (once when tied)."""
-    return sum(parameter.numel() for parameter in outline(Decoder, config).parameters())
+def num_parameters(sizes: Sizes) -> int:
+    """Weights of a model of these sizes; a table that is tied to the head counts once."""
+    return sum(parameter.numel() for parameter in outline(MODELS[type(sizes)], sizes).parameters())
 
 
 @cache
-def flops_per_token(config: DecoderConfig, context: int) -> float:
-    """Floating point operations to train on one token: 6 per weight of every matrix product, and attention's own
-    (Kaplan et al. 2020, section 2.1; causal attention counted at half, windows not at all). Of experts those count
-    that are chosen."""
-    matrices = 0.0
-    for name, module in outline(Decoder, config).named_modules():
-        if isinstance(module, nn.Linear):
-            used = config.experts_chosen / config.experts if ".experts." in name else 1.0
-            matrices += used * module.weight.numel()
-    scores = config.depth * config.heads * config.head_dim * context
-    return 6.0 * (matrices + scores)
+def flops_per_token(sizes: Sizes, context: int) -> float:
+    """Floating point operations to train on one token of a row of `context`: 6 per weight of every matrix product, and
+    attention's own (Kaplan et al. 2020, section 2.1; causal attention counted at half, windows not at all).
+
+    Of experts those count that are chosen. An encoder's head is computed for `MASK_SHARE` of the tokens; an
+    encoder-decoder reads `SOURCE_SHARE` of them and writes `TARGET_SHARE`."""
+    if isinstance(sizes, EncoderDecoderConfig):
+        return pair_flops(sizes, SOURCE_SHARE * context, TARGET_SHARE * context) / context
+    if isinstance(sizes, EncoderConfig):
+        inside, scores = matrices(sizes, "blocks.*"), 2 * sizes.depth * sizes.width * context
+        return 6.0 * (inside + MASK_SHARE * (matrices(sizes) - inside) + scores)
+    idle = 1 - sizes.experts_chosen / sizes.experts if sizes.experts else 0.0
+    used, scores = matrices(sizes) - idle * matrices(sizes, "*.experts.*"), sizes.heads * sizes.head_dim * context
+    return 6.0 * (used + sizes.depth * scores)
+
+
+def pair_flops(sizes: EncoderDecoderConfig, source: float, target: float) -> float:
+    """Floating point operations to train an encoder-decoder on one pair of so many tokens. Keys and values of the
+    memory are computed of the source."""
+    read = sum(matrices(sizes, names) for names in ("encoder.*", "*.cross.key", "*.cross.value"))
+    written = matrices(sizes) - read
+    scores = 2 * sizes.encoder_depth * source**2 + sizes.decoder_depth * (target**2 + 2 * target * source)
+    return 6.0 * (read * source + written * target + sizes.heads * sizes.head_dim * scores)
+
+
+def matrices(sizes: Sizes, names: str = "*") -> int:
+    """Weights of the linear layers that are called so."""
+    modules = outline(MODELS[type(sizes)], sizes).named_modules()
+    return sum(
+        module.weight.numel() for name, module in modules if isinstance(module, nn.Linear) and fnmatchcase(name, names)
+    )
 
 
 def outline(model: Callable[[Any], nn.Module], config: Any) -> nn.Module:

@@ -7,14 +7,15 @@ hidden states [B, T, D]; `head` turns those into logits [.., V].
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dodam.nn.attention import SelfAttention
 from dodam.nn.block import Block, NormPlace
+from dodam.nn.dropout import Dropout
 from dodam.nn.feedforward import ACTIVATIONS, Activation, make_feedforward
 from dodam.nn.mask import EVERYTHING, Mask
 from dodam.nn.norm import NormKind, make_norm
@@ -86,6 +87,27 @@ class EncoderConfig:
         return asdict(self)
 
 
+EncoderFamily = Literal["bert", "modernbert"]
+"""What a fresh encoder can be."""
+
+# Warner et al. 2024, section 2.1, with every layer looking at everything and so one rotary base: texts here are hardly
+# longer than their window.
+MODERNBERT: dict[str, Any] = {
+    "family": "modernbert",
+    "norm_place": "before",
+    "norm_bias": False,
+    "first_attention_norm": False,
+    "attention_bias": False,
+    "feedforward_bias": False,
+    "gated": True,
+    "learned_positions": False,
+    "eps": 1e-5,
+    "window": 65,
+    "window_theta": 10_000.0,
+    "head_bias": False,
+}
+
+
 def make_block(config: EncoderConfig, layer: int) -> Block:
     """Block number `layer` of an encoder."""
     attention = SelfAttention(
@@ -111,7 +133,8 @@ def norm_of(config: EncoderConfig) -> nn.Module:
 
 
 class Encoder(nn.Module):
-    """See the file's head. `run_block` may be replaced by a compiled one."""
+    """See the file's head. `run_block` may be replaced by a compiled one. Nothing is dropped unless a stage sets the
+    share of its `Dropout`s, which act on embeddings and on what each part of a block adds."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -121,6 +144,7 @@ class Encoder(nn.Module):
         self.positions = nn.Embedding(rows, config.width) if config.learned_positions else None
         self.segments = nn.Embedding(config.segments, config.width) if config.segments else None
         self.input_norm = norm_of(config)
+        self.dropout = Dropout(0.0)
         self.blocks = nn.ModuleList(make_block(config, layer) for layer in range(config.depth))
         # Blocks that end in a norm need no other.
         self.norm = nn.Identity() if config.norm_place == "outside" else norm_of(config)
@@ -164,7 +188,7 @@ class Encoder(nn.Module):
             x_BTD = x_BTD + self.segments(torch.zeros_like(ids_BT) if segments_BT is None else segments_BT)
         else:
             assert segments_BT is None, "this encoder knows no segments"
-        x_BTD = self.input_norm(x_BTD)
+        x_BTD = self.dropout(self.input_norm(x_BTD))
         views = {False: (self.rotation("", positions_BT, T), mask)}
         if config.window is not None and any(config.windowed):
             prefix = "" if config.window_theta is None else "window_"
@@ -201,26 +225,29 @@ def encoder_config(
     width: int | None = None,
     heads: int | None = None,
     feedforward_size: int | None = None,
-    segments: int = 2,
+    family: EncoderFamily = "modernbert",
 ) -> EncoderConfig:
-    """A BERT of `depth` layers, each of the other sizes taken as given where it is given.
+    """An encoder of `depth` layers, each of the other sizes taken as given where it is given.
 
-    The proportions are BERT base's: 64 of width for each layer, a head for each 64 of width (fewer where that does not
-    divide it), a feed-forward of four widths."""
+    64 of width for each layer, as in BERT base, a head for each 64 of width (fewer where that does not divide it). The
+    feed-forward has 8 widths squared of weights: four widths in a BERT, 8/3 in a ModernBERT, whose is gated, as a
+    multiple of 64."""
     width = width or 64 * depth
     if heads is None:
         heads = max(1, width // 64)
         while width % heads:
             heads -= 1
-    return EncoderConfig(
+    size = 4 * width if family == "bert" else 64 * max(1, round(width * 8 / 3 / 64))
+    sizes = EncoderConfig(
         vocabulary=vocabulary,
         context=context,
         depth=depth,
         width=width,
         heads=heads,
-        feedforward_size=feedforward_size or 4 * width,
-        segments=segments,
+        feedforward_size=feedforward_size or size,
+        segments=2 if family == "bert" else 0,
     )
+    return sizes if family == "bert" else replace(sizes, **MODERNBERT)
 
 
 def build_encoder(config: EncoderConfig, seed: int) -> Encoder:

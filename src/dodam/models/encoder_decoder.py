@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dodam.nn.attention import CrossAttention, SelfAttention
 from dodam.nn.block import Block
 from dodam.nn.cache import Cache, LayerCache
+from dodam.nn.dropout import Dropout
 from dodam.nn.feedforward import Activation, make_feedforward
 from dodam.nn.mask import CAUSAL, EVERYTHING, Mask, cached_mask
 from dodam.nn.norm import NormKind, make_norm
@@ -110,7 +111,7 @@ class DecoderBlock(nn.Module):
         self.attention, self.cross, self.feedforward = attention, cross, feedforward
         self.attention_norm, self.cross_norm, self.feedforward_norm = norms
         self.place = place
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x_RTD: Tensor, mask: Mask, memory: Memory, memory_mask: Mask, cache: LayerCache | None = None
@@ -145,7 +146,7 @@ class Stack(nn.Module):
         self.embedding_norm = norm_of(config) if config.embedding_norm else nn.Identity()
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm_of(config) if config.norm_place == "before" else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.fill_tables()
 
     def fill_tables(self) -> None:

@@ -1,4 +1,4 @@
-"""The head that classifies: one vector out of a text's hidden states, and from it a logit for each label.
+"""The head that classifies: from one vector of a text's hidden states, or from each of them, a logit for each label.
 
 It is put onto a finished encoder or decoder under the name `classifier`, so that everything else keeps its name and
 with it its learning rate, its adapter and its place in a folder. B batch, T positions, D width, L labels.
@@ -17,8 +17,9 @@ from dodam.models.decoder import Decoder
 from dodam.nn.feedforward import ACTIVATIONS, Activation
 from dodam.nn.mask import CAUSAL, padding_mask
 
-Pooling = Literal["cls", "mean", "last"]
-"""Which hidden state speaks for the text: the first token's, the mean of all tokens', the last token's."""
+Pooling = Literal["cls", "mean", "last", "each"]
+"""Which hidden state speaks for the text: the first token's, the mean of all tokens', the last token's; or each for
+itself."""
 
 HEAD_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {**ACTIVATIONS, "tanh": torch.tanh}
 LANGUAGE_HEAD = ("dense.", "head_norm.", "output.")
@@ -43,7 +44,7 @@ class HeadConfig:
 
 
 class ClassifierHead(nn.Module):
-    """Hidden states [B, T, D] -> logits [B, L]."""
+    """Hidden states [B, T, D] -> logits [B, L], or [B, T, L] where each token has its own."""
 
     def __init__(self, width: int, config: HeadConfig) -> None:
         super().__init__()
@@ -55,12 +56,15 @@ class ClassifierHead(nn.Module):
         self.output = nn.Linear(width, config.labels, bias=config.output_bias)
 
     def forward(self, hidden_BTD: Tensor, real_BT: Tensor) -> Tensor:
-        pooled_BD = self.norm(self.activation(self.dense(pool(hidden_BTD, real_BT, self.config.pooling))))
-        return self.output(F.dropout(pooled_BD, self.config.dropout, self.training))
+        pooled = self.norm(self.activation(self.dense(pool(hidden_BTD, real_BT, self.config.pooling))))
+        return self.output(F.dropout(pooled, self.config.dropout, self.training))
 
 
 def pool(hidden_BTD: Tensor, real_BT: Tensor, pooling: Pooling) -> Tensor:
-    """One vector [B, D] for each text; `real_BT` is True where there is a token and padding is on the right."""
+    """One vector [B, D] for each text, or all of them as they are; `real_BT` is True where there is a token and padding
+    is on the right."""
+    if pooling == "each":
+        return hidden_BTD
     if pooling == "cls":
         return hidden_BTD[:, 0]
     if pooling == "last":
@@ -103,8 +107,9 @@ def without_language_head(model: Any) -> None:
 
 
 def classify(model: Any, ids_BT: Tensor, real_BT: Tensor, segments_BT: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Logits [B, L] of texts, padded on the right where `real_BT` is False; the blocks compute in `dtype`, the head in
-    fp32. Padding changes nothing: encoders do not look at it, decoders do not look back from it."""
+    """Logits [B, L] of texts, or [B, T, L] of their tokens, padded on the right where `real_BT` is False; the blocks
+    compute in `dtype`, the head in fp32. Padding changes nothing: encoders do not look at it, decoders do not look back
+    from it."""
     with torch.autocast(ids_BT.device.type, dtype, enabled=dtype != torch.float32):
         if isinstance(model, Decoder):
             hidden_BTD = model(ids_BT, mask=CAUSAL)

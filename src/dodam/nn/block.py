@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from dodam.nn.cache import LayerCache
+from dodam.nn.dropout import Dropout
 from dodam.nn.mask import Mask
 
 NormPlace = Literal["before", "after", "around", "outside"]
@@ -31,7 +32,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.place = place
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = Dropout(dropout)
         self.attention, self.feedforward = attention, feedforward
         if place == "around":
             self.attention_norm, self.attention_end_norm, self.feedforward_norm, self.feedforward_end_norm = norms

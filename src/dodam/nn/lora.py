@@ -1,8 +1,9 @@
 """Training less than the whole model: LoRA, frozen parameters, learning rates that fall with depth.
 
 In comes a finished model; `add_lora` puts small trained matrices beside its frozen layers, `merge_lora` adds them into
-the weights and leaves the model as it was built. LoRA is Hu et al. 2021; rsLoRA (Kalajdzievski 2023) is another scale,
-DoRA (Liu et al. 2024) a magnitude for every output. R rank, I inputs, O outputs of a layer.
+the weights and leaves the model as it was built. `quantize_layers` first holds what is frozen in 4 bits (QLoRA). LoRA
+is Hu et al. 2021; rsLoRA (Kalajdzievski 2023) is another scale, DoRA (Liu et al. 2024) a magnitude for every output.
+R rank, I inputs, O outputs of a layer.
 """
 
 import re
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from dodam.nn.attention import CrossAttention, SelfAttention
 from dodam.nn.feedforward import FeedForward, GatedFeedForward
+from dodam.nn.nf4 import Nf4Linear
 
 PARTS: dict[str, tuple[type[nn.Module], ...]] = {
     "attention": (SelfAttention, CrossAttention),
@@ -64,7 +66,7 @@ class LoraLinear(nn.Module):
 
     A and B are fp32 whatever W is. B starts at zero and the magnitude at ||W||, so at first nothing is changed."""
 
-    def __init__(self, base: nn.Linear, config: LoraConfig, generator: torch.Generator) -> None:
+    def __init__(self, base: nn.Linear | Nf4Linear, config: LoraConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.base, self.config = base, config
         inputs, outputs, device = base.in_features, base.out_features, base.weight.device
@@ -84,7 +86,7 @@ class LoraLinear(nn.Module):
         if self.lora_magnitude is None:
             said = self.base(x)
             return (said + update).to(said.dtype)
-        said = F.linear(x, self.base.weight)
+        said = self.base.product(x) if isinstance(self.base, Nf4Linear) else F.linear(x, self.base.weight)
         out = (said + update) * self.gain()
         return (out if self.base.bias is None else out + self.base.bias).to(said.dtype)
 
@@ -123,7 +125,7 @@ def possible_layers(model: nn.Module, parts: str = "all") -> list[str]:
         for name, part in model.named_modules()
         if isinstance(part, PARTS[parts])
         for child, layer in part.named_children()
-        if isinstance(layer, nn.Linear | LoraLinear)
+        if isinstance(layer, nn.Linear | Nf4Linear | LoraLinear)
     ]
 
 
@@ -164,9 +166,9 @@ def add_lora(model: nn.Module, config: LoraConfig, seed: int) -> None:
         replace_layer(model, name, LoraLinear(layer, config, generator))
 
 
-def linear_layer(model: nn.Module, name: str) -> nn.Linear:
+def linear_layer(model: nn.Module, name: str) -> nn.Linear | Nf4Linear:
     layer = model.get_submodule(name)
-    assert isinstance(layer, nn.Linear), f"{name} is no linear layer"
+    assert isinstance(layer, nn.Linear | Nf4Linear), f"{name} is no linear layer"
     return layer
 
 
@@ -176,13 +178,32 @@ def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
 
 
 @torch.no_grad()
+def quantize_layers(model: nn.Module) -> None:
+    """Hold the matrices of all layers that can have LoRA in 4 bits (QLoRA), whether they will have it or not. To be
+    done before `add_lora`, so that the adapter begins from what the layers then compute."""
+    for name in possible_layers(model):
+        layer = linear_layer(model, name)
+        assert isinstance(layer, nn.Linear), f"{name} is in 4 bits already"
+        replace_layer(model, name, Nf4Linear(layer))
+
+
+def quantized_layers(model: nn.Module) -> dict[str, Nf4Linear]:
+    """The layers that are held in 4 bits, by name."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, Nf4Linear)}
+
+
+@torch.no_grad()
 def merge_lora(model: nn.Module) -> None:
     """Add every update into its weight and take the wrappers away: the same function, the names it was built with.
 
-    The sum is taken in fp32 and rounded once to the weight's dtype. What was frozen stays frozen."""
+    The sum is taken in fp32 and rounded once to the weight's dtype. What was held in 4 bits becomes fp32, with or
+    without an update. What was frozen stays frozen."""
     for name, layer in lora_layers(model).items():
-        layer.base.weight.copy_(layer.merged())
-        replace_layer(model, name, layer.base)
+        base = layer.base.unpacked() if isinstance(layer.base, Nf4Linear) else layer.base
+        base.weight.copy_(layer.merged())
+        replace_layer(model, name, base)
+    for name, layer in quantized_layers(model).items():
+        replace_layer(model, name, layer.unpacked())
 
 
 def is_lora(name: str) -> bool:

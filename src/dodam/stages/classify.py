@@ -1,22 +1,23 @@
 """Stage `classify`: texts with labels -> a model that labels texts, and a report of how well it does.
 
-What it reads: rows of text, or of two texts, and their labels; an encoder or decoder to start from, or none. What it
-writes: a run folder with the classifier, report.json, report.md and pictures, measured on rows that were held back.
+What it reads: texts and what is said of them; an encoder or decoder to start from, or none. What it writes: a run
+folder with the classifier, report.json and report.md, measured on texts that were held back. Here stands what is the
+same for all tasks; what each brings (class Task) is in texts.py, tokens.py and span.py.
 """
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from annotated_types import Ge, Gt, Lt, MinLen
 
 from dodam import config as configs
 from dodam import files
-from dodam.errors import DataError, UsageError
+from dodam.errors import UsageError
 from dodam.stages import training
 from dodam.stages.training import Setup, Training
 from dodam.versions import versions
@@ -24,29 +25,34 @@ from dodam.versions import versions
 if TYPE_CHECKING:
     import torch
 
-    from dodam.data.labels import Example, Labels
-    from dodam.generate.classifier import Encoded
+    from dodam.exchange.heads import Problem
+    from dodam.generate.classifier import Classifier
     from dodam.machine import Machine
     from dodam.models.heads import Pooling
+    from dodam.stages.labelled import Rows
     from dodam.tokenizer.tokenizer import Tokenizer
+    from dodam.train.objective import Objective
 
 DEFAULT_BATCH = 32
 DEFAULT_CONTEXT = 128
 DEFAULT_DEPTH = 4
 DEFAULT_EPOCHS = 3.0
 TUNING_RATE = 0.25  # of pretraining's learning rates
-SAMPLES = 6  # held-back texts shown with what is said of them
+SPAN_CONTEXT = 384  # where a text is read with a question, as BERT's for SQuAD
+LONGEST_ANSWER = 30
 NONE = Path("none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(Training):
-    """Teach a model to label texts, from texts with labels."""
+    """Teach a model to label texts or parts of them, from texts with labels."""
 
     data: Annotated[tuple[str, ...], MinLen(1)]
-    """Texts with labels: JSONL, JSON, CSV/TSV or Parquet files, or lines that hold a label and a text."""
-    task: Literal["single", "multilabel", "pair", "regression"] = "single"
-    """One label a text, any number of them, one label for two texts, or a number for one or two."""
+    """Texts with labels: JSONL, JSON, CSV/TSV or Parquet files, or lines that hold a label and a text; for tokens also
+    CoNLL files, for span SQuAD's."""
+    task: Literal["single", "multilabel", "pair", "regression", "tokens", "span"] = "single"
+    """One label a text, any number of them, one label for two texts, or a number for one or two; entities in a text;
+    the part of a text that answers a question."""
     model: Path = NONE
     """The encoder or decoder to start from, a model or run folder; none: a fresh encoder."""
     dev: tuple[str, ...] = ()
@@ -62,7 +68,8 @@ class Classify(Training):
     batch: Annotated[int, Gt(0)] | None = None
     """Texts per optimiser step. Default: 32."""
     context: Annotated[int, Ge(16)] | None = None
-    """Tokens of a text; what is longer is cut. Default: 128, or what the model has where that is less."""
+    """Tokens of a text; what is longer is cut, for tokens and span read in windows. Default: 128, for span 384, or what
+    the model has where that is less."""
     tokenizer: Path | None = None
     """A tokenizer folder for a fresh encoder. Default: one is learned from the texts."""
     depth: Annotated[int, Gt(0)] | None = None
@@ -76,24 +83,69 @@ class Classify(Training):
     """balanced: rare labels count as much as frequent ones."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of each label's weight that is spread over all labels."""
+    longest_answer: Annotated[int, Gt(0)] = LONGEST_ANSWER
+    """Tokens of the longest answer that is given; for span."""
     encoding: str = "utf-8"
     """The encoding of those text files that are not UTF-8, such as cp949."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 
 
-@dataclass(frozen=True)
-class Data:
-    """What is learned from, what is held back, and the labels; `names` are empty for a regression."""
+class Task(Protocol):
+    """What a task brings: what it has read, and how that is encoded, learned, shown and measured."""
 
-    learned: "list[Example]"
-    held_back: "list[Example]"
-    labels: "Labels"
-    pairs: bool
+    @property
+    def problem(self) -> "Problem":
+        """What the head is asked."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        return self.labels.names
+        """What the logits are called; none for a regression."""
+
+    @property
+    def unit(self) -> str:
+        """Of the loss."""
+
+    @property
+    def counted(self) -> str:
+        """What is measured: texts or questions."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with everything that was read."""
+
+    def texts(self) -> Iterable[str]:
+        """What a tokenizer is learned from where none is named."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the model card tells."""
+
+    def told(self) -> dict[str, Any]:
+        """What dodam.json tells to those who predict."""
+
+    def rows(self, model: Any, tokenizer: "Tokenizer", context: int) -> "tuple[Rows, Rows]":
+        """What is learned and what is held back, encoded."""
+
+    def objective(self, dtype: "torch.dtype") -> "Objective":
+        """What is minimised."""
+
+    def plain_objective(self, dtype: "torch.dtype") -> "Objective":
+        """The same unweighted and unsmoothed, for what is held back."""
+
+    def samples(self, model: Any, tokenizer: "Tokenizer", context: int) -> str:
+        """Some held-back texts and what is said of them, as Markdown."""
+
+    def report(self, classifier: "Classifier", *, out: Path, task: str, seed: int, began: float) -> dict[str, Any]:
+        """Measure a saved classifier on what is held back, write the report into `out`; what report.json holds."""
+
+
+def read(config: Classify) -> Task:
+    """The task with its data, checked, and cut into what is learned and what is held back."""
+    from dodam.stages import span, texts, tokens
+
+    if config.task == "tokens":
+        return tokens.read(config)
+    return span.read(config) if config.task == "span" else texts.read(config)
 
 
 def run(config: Classify) -> dict[str, Any]:
@@ -102,25 +154,18 @@ def run(config: Classify) -> dict[str, Any]:
     done = training.open_run(config, "classify")
     if done and "report" in done:
         return done
-    from dodam.data.labels import fingerprint
-    from dodam.generate.classifier import encode_texts
     from dodam.models.heads import freeze_language_head
-    from dodam.stages.labelled import LabelledLoader, LabelLoss, held_back_loss, problem_of, targets_of
+    from dodam.stages.labelled import LabelledLoader, held_back_loss
     from dodam.train.optim import OptimConfig
 
-    data = read(config)
+    task = read(config)
     choices = training.saved_choices(config.out)
     machine = training.machine_for(config, choices)
-    model, tokenizer, lineage = start(config, data, machine)
+    model, tokenizer, lineage = start(config, task, machine)
     context = choices["context"] if choices else context_of(config, model)
-    digest = fingerprint([*data.learned, *data.held_back]) + tokenizer.fingerprint
+    digest = task.fingerprint + tokenizer.fingerprint
     training.same_data(config, choices, digest)
-    learned, held_back = (
-        encode_texts(tokenizer, [(one.text, one.text2) for one in side], context)
-        for side in (data.learned, data.held_back)
-    )
-    if num_cut := sum(one.cut for one in [*learned, *held_back]):
-        print(f"classify: {num_cut} texts are longer than {context} tokens and were cut.", file=sys.stderr)
+    learned, held_back = task.rows(model, tokenizer, context)
     if not choices:
         choices = choose(config, machine, model, learned, context) | {"data": digest}
     factors = training.choose_parts(config, model)
@@ -128,54 +173,42 @@ def run(config: Classify) -> dict[str, Any]:
     model.classifier.requires_grad_(True)  # an adapter froze it
     if choices["compiled"]:
         training.compile_blocks(model)
-    targets, held_back_targets = (targets_of(side, data.names, config.task) for side in (data.learned, data.held_back))
     step = -(-context // 4) if choices["compiled"] else 8  # each length is compiled anew
-    rows = LabelledLoader(learned, targets, choices["batch"], tokenizer.pad, config.seed, step, context)
-    objective = LabelLoss(
-        problem_of(config.task), machine.torch_dtype, weights_of(config, data), config.label_smoothing
-    )
-    plain = LabelLoss(objective.problem, machine.torch_dtype)
-    held_back_rows = LabelledLoader(held_back, held_back_targets, 1, tokenizer.pad, 0, 1, 0)
+    rows = LabelledLoader(*learned, choices["batch"], tokenizer.pad, config.seed, step, context)
+    held_back_rows = LabelledLoader(*held_back, 1, tokenizer.pad, 0, 1, 0)
+    plain = task.plain_objective(machine.torch_dtype)
     setup = Setup(
         model=model,
         tokenizer=tokenizer,
         batches=lambda step: rows.batch(step, config.microbatch or choices["batch"]),
-        objective=objective,
+        objective=task.objective(machine.torch_dtype),
         optim=OptimConfig(**choices["optim"]),
         loop=training.loop_bounds(config, choices, rows.batches_per_epoch),
         validate=lambda model: held_back_loss(model, held_back_rows, plain),
-        unit="squared error" if config.task == "regression" else "nats per text",
-        sample=lambda: samples(config, model, data, held_back, tokenizer.pad),
+        unit=task.unit,
+        sample=lambda: task.samples(model, tokenizer, context),
         chat_template=None,
-        card=card_of(config, data, lineage),
+        card=card_of(config, task, lineage),
         factors=factors,
     )
     result = training.train_run(config, "classify", setup, choices)
-    return finish(config, setup, data, result, choices)
+    return finish(config, setup, task, result, choices)
 
 
-def card_of(config: Classify, data: Data, lineage: dict[str, Any]) -> dict[str, Any]:
+def card_of(config: Classify, task: Task, lineage: dict[str, Any]) -> dict[str, Any]:
     """What the model card tells of what was read."""
     return {
         "base": "" if config.model == NONE else str(config.model),
         "base lineage": lineage,
         "data": list(config.data),
         "task": config.task,
-        "labels": list(data.names),
-        "texts learned from": len(data.learned),
-        "texts held back": len(data.held_back),
+        **task.facts(),
     }
 
 
 def check_options(config: Classify) -> None:
     """UsageError for options that do not go together."""
-    one_label = config.task in ("single", "pair")
-    if config.class_weights == "balanced" and not one_label:
-        raise UsageError(f"labels are not weighted for {config.task}", where="--class-weights")
-    if config.label_smoothing and not one_label:
-        raise UsageError(f"labels are not smoothed for {config.task}", where="--label-smoothing")
-    if config.labels is not None and config.task == "regression":
-        raise UsageError("a regression has no labels", where="--labels")
+    check_task_options(config)
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     if config.model == NONE and config.lora.rank:
@@ -189,39 +222,22 @@ def check_options(config: Classify) -> None:
             raise UsageError(f"{pattern} would freeze the head, which is new", where="--freeze")
 
 
-def read(config: Classify) -> Data:
-    """The rows, checked, and cut into what is learned and what is held back."""
-    from dodam.data.labels import Labels, check_labels, labels_of, read_examples, read_labels, split
-
-    labels = read_labels(config.labels, config.encoding) if config.labels else None
-    examples = read_examples(
-        config.data, config.task, columns=config.columns, labels=labels, encoding=config.encoding,
-        skip_bad=config.skip_bad,
-    )  # fmt: skip
-    labels = labels or (Labels((), {}) if config.task == "regression" else labels_of(examples))
-    check_labels(examples, labels, config.task)
-    pairs = {example.text2 is not None for example in examples}
-    if len(pairs) > 1:
-        raise DataError("some rows have two texts and others one", where=", ".join(config.data))
-    if not config.dev:
-        learned, held_back = split(examples, config.validation)
-        if not held_back or not learned:
-            what = f"{'none' if learned else 'each'} of {len(examples)} rows is held back"
-            raise DataError(what, where=", ".join(config.data), mend="Give another --validation, or --dev FILE.")
-        return Data(learned, held_back, labels, pairs.pop())
-    held_back = read_examples(
-        config.dev, config.task, columns=config.columns, labels=None if config.task == "regression" else labels,
-        encoding=config.encoding, skip_bad=config.skip_bad,
-    )  # fmt: skip
-    if any((example.text2 is not None) not in pairs for example in held_back):
-        raise DataError("has two texts a row where --data has one, or one where that has two", where=config.dev[0])
-    known = {example.key for example in examples}
-    if num_known := sum(example.key in known for example in held_back):
-        print(f"classify: {num_known} of {len(held_back)} texts of --dev are also learned from.", file=sys.stderr)
-    return Data(examples, held_back, labels, pairs.pop())
+def check_task_options(config: Classify) -> None:
+    """UsageError for options that a task has no use for."""
+    one_label = config.task in ("single", "pair")
+    if config.class_weights == "balanced" and not one_label:
+        raise UsageError(f"labels are not weighted for {config.task}", where="--class-weights")
+    if config.label_smoothing and not one_label:
+        raise UsageError(f"labels are not smoothed for {config.task}", where="--label-smoothing")
+    if config.labels is not None and config.task in ("regression", "span"):
+        raise UsageError(f"a {config.task} has no labels", where="--labels")
+    if config.pooling != "auto" and config.task in ("tokens", "span"):
+        raise UsageError(f"every token speaks for itself in {config.task}", where="--pooling", mend="Leave it out.")
+    if config.longest_answer != LONGEST_ANSWER and config.task != "span":
+        raise UsageError(f"there are no answers in {config.task}", where="--longest-answer", mend="Leave it out.")
 
 
-def start(config: Classify, data: Data, machine: "Machine") -> "tuple[Any, Tokenizer, dict[str, Any]]":
+def start(config: Classify, task: Task, machine: "Machine") -> "tuple[Any, Tokenizer, dict[str, Any]]":
     """The model with a fresh head, a tokenizer that frames texts, and what is known of the model's making."""
     from dodam.exchange.heads import head_config
     from dodam.folder import load
@@ -231,18 +247,18 @@ def start(config: Classify, data: Data, machine: "Machine") -> "tuple[Any, Token
     from dodam.models.heads import add_head
 
     pooling: Pooling | None = None if config.pooling == "auto" else config.pooling
-    num_labels = len(data.names) or 1
+    num_labels = len(task.names) or 1
     lineage: dict[str, Any] = {}
     if config.model == NONE:
-        tokenizer = with_template(find_tokenizer(config, data), "encoder")
-        context, depth = config.context or DEFAULT_CONTEXT, config.depth or DEFAULT_DEPTH
+        tokenizer = with_template(find_tokenizer(config, task), "encoder")
+        context, depth = config.context or usual_context(config), config.depth or DEFAULT_DEPTH
         sizes = encoder_config(vocabulary=tokenizer.size, context=context, depth=depth)
-        head = head_config(sizes, num_labels, pooling=pooling, dropout=config.dropout)
+        head = head_config(sizes, num_labels, problem=task.problem, pooling=pooling, dropout=config.dropout)
         model: Any = build_encoder(sizes, config.seed).to(machine.device)
     else:
         loaded = load(config.model, ("encoder", "decoder"), device=machine.device)
         model, lineage = loaded.model, loaded.info.get("lineage", {})
-        head = head_config(model.config, num_labels, pooling=pooling, dropout=config.dropout)
+        head = head_config(model.config, num_labels, problem=task.problem, pooling=pooling, dropout=config.dropout)
         kind: Literal["encoder", "decoder"] = "decoder" if isinstance(model, Decoder) else "encoder"
         tokenizer = with_template(loaded.tokenizer, kind)
         if kind == "encoder" and loaded.tokenizer.foreign is None:
@@ -260,7 +276,7 @@ def begin_frame(model: Any, tokenizer: "Tokenizer") -> None:
             model.embedding.weight[tokenizer.token_id(name)] = model.embedding.weight[other]
 
 
-def find_tokenizer(config: Classify, data: Data) -> "Tokenizer":
+def find_tokenizer(config: Classify, task: Task) -> "Tokenizer":
     """The one named, else one learned from the texts, in OUT/tokenizer."""
     from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
     from dodam.tokenizer.train import BY_BYTES, fill_up, learn
@@ -269,7 +285,7 @@ def find_tokenizer(config: Classify, data: Data) -> "Tokenizer":
         return Tokenizer.load(config.tokenizer)
     folder = config.out / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
-        texts = [text for one in data.learned for text in (one.text, one.text2) if text is not None]
+        texts = list(task.texts())
         num_bytes = sum(len(text.encode()) for text in texts)
         vocabulary = next(size for limit, size in BY_BYTES if num_bytes < limit)
         raw = learn(texts, vocabulary, SPECIAL_TOKENS)
@@ -280,36 +296,27 @@ def find_tokenizer(config: Classify, data: Data) -> "Tokenizer":
     return Tokenizer.load(folder)
 
 
+def usual_context(config: Classify) -> int:
+    """Tokens of a text where nothing is said."""
+    return SPAN_CONTEXT if config.task == "span" else DEFAULT_CONTEXT
+
+
 def context_of(config: Classify, model: Any) -> int:
     """Tokens of a text. UsageError when the model cannot read so many."""
     most = model.config.context
     if config.context and config.context > most:
         raise UsageError(f"the model reads {most} tokens at most", where="--context")
-    return config.context or min(most, DEFAULT_CONTEXT)
+    return config.context or min(most, usual_context(config))
 
 
-def weights_of(config: Classify, data: Data) -> "torch.Tensor | None":
-    """What a text of each label counts, [L]: texts / (labels x texts of the label), so that labels count alike."""
-    import numpy as np
-    import torch
-
-    from dodam.stages.labelled import targets_of
-
-    if config.class_weights == "none":
-        return None
-    held = np.bincount(targets_of(data.learned, data.names, config.task), minlength=len(data.names))
-    return torch.from_numpy(len(data.learned) / (len(data.names) * np.maximum(held, 1))).float()
-
-
-def choose(
-    config: Classify, machine: "Machine", model: Any, learned: "Sequence[Encoded]", context: int
-) -> dict[str, Any]:
+def choose(config: Classify, machine: "Machine", model: Any, learned: "Rows", context: int) -> dict[str, Any]:
     """All that a run is begun with; saved at step 0."""
-    batch = min(config.batch or DEFAULT_BATCH, len(learned))
-    steps = config.steps or max(1, round((config.epochs or DEFAULT_EPOCHS) * len(learned) / batch))
+    lengths = [len(one.ids) for one in learned.texts]
+    batch = min(config.batch or DEFAULT_BATCH, len(lengths))
+    steps = config.steps or max(1, round((config.epochs or DEFAULT_EPOCHS) * len(lengths) / batch))
     seconds = training.seconds_left(config) if config.budget is not None else None
     inside = sum(parameter.numel() for name, parameter in model.named_parameters() if name.startswith("blocks."))
-    flops = 6.0 * inside * steps * batch * sum(len(one.ids) for one in learned) / len(learned)
+    flops = 6.0 * inside * steps * batch * sum(lengths) / len(lengths)
     return {
         "machine": machine.to_dict(),
         "context": context,
@@ -341,62 +348,32 @@ def learning_rates(config: Classify, model: Any) -> dict[str, float]:
     return {**tuned, **small, "head": fresh["head"]}
 
 
-def samples(config: Classify, model: Any, data: Data, held_back: "Sequence[Encoded]", pad: int) -> str:
-    """Some held-back texts and what is said of them, as Markdown."""
-    from dodam.generate.classifier import answers, logits_of
-    from dodam.stages.labelled import evaluating, problem_of
-    from dodam.stages.validation import eager
-
-    with eager(model), evaluating(model):
-        logits = logits_of(model, held_back[:SAMPLES], pad)
-    said = answers(logits, data.names, problem_of(config.task))
-    shown = []
-    for example, answer in zip(data.held_back, said, strict=False):
-        text = " / ".join(filter(None, (example.text, example.text2))).replace("\n", "\n> ")
-        shown.append(f"> {text}\n>\n> **{told(next(iter(answer.values())))}** (is: {told(example.label)})")
-    return "\n\n".join(shown)
-
-
-def told(label: Any) -> str:
-    return ", ".join(label) if isinstance(label, list | tuple) else str(label)
-
-
 def finish(
-    config: Classify, setup: Setup, data: Data, result: dict[str, Any], choices: dict[str, Any]
+    config: Classify, setup: Setup, task: Task, result: dict[str, Any], choices: dict[str, Any]
 ) -> dict[str, Any]:
     """Put the classifier where the shared part has put the encoder or decoder alone, measure that folder on what was
     held back, and write the report. A run that is stopped in here is finished when it is started again."""
-    from dodam.evaluate import classification
     from dodam.exchange.heads import save_classifier
     from dodam.folder import FORMAT, model_card
-    from dodam.generate.classifier import load_classifier, probabilities
-    from dodam.stages.labelled import problem_of, targets_of
+    from dodam.generate.classifier import load_classifier
 
-    problem = problem_of(config.task)
     info = {
         "format": FORMAT, "stage": "classify", "result": result, "choices": choices, "recipe": configs.to_json(config),
-        "versions": versions(), "seed": config.seed, "lineage": setup.card, "pairs": data.pairs,
+        "versions": versions(), "seed": config.seed, "lineage": setup.card, **task.told(),
         "context": choices["context"],
     }  # fmt: skip
     card = model_card(f"{config.out.name} (classify)", {**result, **setup.card})
     folder = config.out / "model"
-    save_classifier(folder, setup.model, setup.tokenizer, data.names, problem, info=info, card=card)
+    save_classifier(folder, setup.model, setup.tokenizer, task.names, task.problem, info=info, card=card)
     began = time.perf_counter()
     classifier = load_classifier(folder, device=choices["machine"]["device"])
-    logits, _ = classifier.logits([(one.text, one.text2) for one in data.held_back])
-    given = probabilities(logits, problem)
-    measured = classification.Measured(
-        kind="single" if config.task == "pair" else config.task,
-        labels=data.names,
-        texts=[one.key.replace("\x1f", " / ") for one in data.held_back],
-        truth=targets_of(data.held_back, data.names, config.task),
-        given=given[:, 0] if config.task == "regression" else given,
-    )
-    task = Path(config.dev[0]).name.partition(".")[0] if config.dev else "held-back"
-    report = classification.write(config.out, measured, model=config.out.name, task=task, seed=config.seed, began=began)
-    overall = {row["metric"]: row["value"] for row in report["rows"] if row["metric"] != "f1"}
-    for metric, value in overall.items():
-        print(f"classify: {metric} {value:.4f} on {measured.n} texts held back.", file=sys.stderr)
-    result = {**result, **overall, "held_back": measured.n, "report": str(config.out / "report.json")}
+    name = Path(config.dev[0]).name.partition(".")[0] if config.dev else "held-back"
+    report = task.report(classifier, out=config.out, task=name, seed=config.seed, began=began)
+    overall = [row for row in report["rows"] if row["task"] == name]
+    for row in overall:
+        counted = f"{row['n']} {task.counted} held back"
+        print(f"classify: {row['metric']} {row['value']:.4f} on {counted}.", file=sys.stderr)
+    measured = {row["metric"]: row["value"] for row in overall}
+    result = {**result, **measured, "held_back": overall[0]["n"], "report": str(config.out / "report.json")}
     files.write_json(config.out / "result.json", result)
     return result

@@ -1,62 +1,38 @@
-"""What is read and minimised in a step of `classify`: batches of labelled texts, and their loss.
+"""What is read in a step of `classify`, whatever the task: rows of labelled texts, in batches of like length.
 
-In come encoded texts with what is true of them; out go batches, every one a function of its number, and summed losses.
-B texts of a batch, N texts, L labels.
+In come encoded texts with what is true of them; out go batches, every one a function of its number, and the loss on
+those held back. B texts of a batch, T tokens, N texts.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from dodam.data.labels import Example, names_of
-from dodam.exchange.heads import Problem
+from dodam.data.batch import IGNORED
 from dodam.generate.classifier import AT_ONCE, Encoded, TextBatch, collate
-from dodam.models.heads import classify
 from dodam.stages.validation import eager
+from dodam.train.objective import Objective
 
 VALIDATED = 1024  # texts read at every validation
 WINDOW = 64  # batches whose texts are sorted by length together
 
 
-@dataclass(frozen=True)
-class LabelLoss:
-    """Cross-entropy, binary cross-entropy or squared error, summed over texts. `weights_L`: what a text of each label
-    counts."""
+class Rows(NamedTuple):
+    """Encoded texts and what is true of them: an array whose rows belong to theirs, [N] or [N, L], or for each an array
+    of its tokens, [T] or [T, 2], `IGNORED` where nothing is told of one."""
 
-    problem: Problem
-    dtype: torch.dtype
-    weights_L: Tensor | None = None
-    smoothing: float = 0.0
+    texts: Sequence[Encoded]
+    targets: np.ndarray | Sequence[np.ndarray]
 
-    def weight(self, batch: TextBatch) -> float:
-        assert batch.targets is not None
-        if self.weights_L is None:
-            return float(len(batch.targets))
-        return float(self.weights_L.to(batch.targets.device)[batch.targets].sum())
-
-    def __call__(self, model: Any, batch: TextBatch) -> Tensor:
-        assert batch.targets is not None
-        logits_BL = classify(model, batch.ids_BT, batch.real_BT, batch.segments_BT, self.dtype)
-        return self.loss(logits_BL, batch.targets)
-
-    def loss(self, logits_BL: Tensor, targets: Tensor) -> Tensor:
-        """Of logits against labels' numbers [B], 0 or 1 for each label [B, L], or numbers [B]."""
-        if self.problem == "regression":
-            return F.mse_loss(logits_BL[:, 0], targets, reduction="sum")
-        if self.problem == "multi_label_classification":
-            return F.binary_cross_entropy_with_logits(logits_BL, targets, reduction="none").mean(1).sum()
-        weights = None if self.weights_L is None else self.weights_L.to(logits_BL.device)
-        log_BL = F.log_softmax(logits_BL, -1)
-        true_B = log_BL.gather(1, targets[:, None])[:, 0]
-        nats_B = -((1 - self.smoothing) * true_B + self.smoothing * log_BL.mean(1))
-        return nats_B.sum() if weights is None else (nats_B * weights[targets]).sum()
+    def told(self) -> "Rows":
+        """Those of whose tokens anything is told."""
+        kept = [index for index, target in enumerate(self.targets) if (target != IGNORED).any()]
+        return Rows([self.texts[index] for index in kept], [self.targets[index] for index in kept])
 
 
 class LabelledLoader:
@@ -66,7 +42,14 @@ class LabelledLoader:
     length, cut, and its batches are put in an order drawn from (seed, window)."""
 
     def __init__(
-        self, texts: Sequence[Encoded], targets: np.ndarray, batch: int, pad: int, seed: int, step: int, most: int
+        self,
+        texts: Sequence[Encoded],
+        targets: np.ndarray | Sequence[np.ndarray],
+        batch: int,
+        pad: int,
+        seed: int,
+        step: int,
+        most: int,
     ) -> None:
         self.texts, self.targets, self.pad, self.seed = texts, targets, pad, seed
         self.batch_size, self.step, self.most = batch, step, most
@@ -86,7 +69,13 @@ class LabelledLoader:
 
     def collated(self, picks: Sequence[int] | np.ndarray) -> TextBatch:
         batch = collate([self.texts[index] for index in picks], self.pad, step=self.step, most=self.most)
-        return replace(batch, targets=torch.from_numpy(self.targets[list(picks)]))
+        if isinstance(self.targets, np.ndarray):
+            return replace(batch, targets=torch.from_numpy(self.targets[list(picks)]))
+        mine = [self.targets[index] for index in picks]
+        targets = np.full((len(mine), batch.ids_BT.shape[1], *mine[0].shape[1:]), IGNORED, dtype=np.int64)
+        for row, target in enumerate(mine):
+            targets[row, : len(target)] = target
+        return replace(batch, targets=torch.from_numpy(targets))
 
     def _batches(self, window: int) -> list[np.ndarray]:
         size = self.window * self.batch_size
@@ -101,26 +90,6 @@ class LabelledLoader:
         return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.texts))
 
 
-def problem_of(task: str) -> Problem:
-    """What the task is called in config.json."""
-    if task == "regression":
-        return "regression"
-    return "multi_label_classification" if task == "multilabel" else "single_label_classification"
-
-
-def targets_of(examples: Sequence[Example], names: Sequence[str], task: str) -> np.ndarray:
-    """Labels' numbers [N], 1 for each label that holds [N, L], or numbers [N]."""
-    if task == "regression":
-        return np.array([example.label for example in examples], dtype=np.float32)
-    numbers = {name: number for number, name in enumerate(names)}
-    if task != "multilabel":
-        return np.array([numbers[name] for example in examples for name in names_of(example)], dtype=np.int64)
-    holds = np.zeros((len(examples), len(numbers)), dtype=np.float32)
-    for row, example in enumerate(examples):
-        holds[row, [numbers[name] for name in names_of(example)]] = 1.0
-    return holds
-
-
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Within, nothing is dropped."""
@@ -131,11 +100,12 @@ def evaluating(model: Any) -> Iterator[None]:
         model.train()
 
 
-def held_back_loss(model: Any, rows: LabelledLoader, loss: LabelLoss) -> float:
+def held_back_loss(model: Any, rows: LabelledLoader, loss: Objective) -> float:
     """Mean loss of the first held-back texts, unweighted and unsmoothed. The same texts at every call."""
-    count, total = min(VALIDATED, len(rows.texts)), 0.0
+    count, total, weight = min(VALIDATED, len(rows.texts)), 0.0, 0.0
     with eager(model), evaluating(model):
         for first in range(0, count, AT_ONCE):
-            batch = rows.collated(range(first, min(first + AT_ONCE, count)))
-            total += float(loss(model, batch.to(model.embedding.weight.device)))
-    return total / count
+            batch = rows.collated(range(first, min(first + AT_ONCE, count))).to(model.embedding.weight.device)
+            total += float(loss(model, batch))
+            weight += loss.weight(batch)
+    return total / weight

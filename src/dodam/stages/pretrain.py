@@ -1,4 +1,4 @@
-"""Stage `pretrain`: a data folder -> a language model that predicts the next token, or fills in hidden ones.
+"""Stage `pretrain`: a data folder -> a language model that predicts the next token, or what was hidden or dropped.
 
 What it reads: token shards of the data folder (made here for the tokenizer, if they are not there yet), and with
 `--model` the model to go on with. What it writes: a run folder with the model. `--budget` chooses size, batch and steps
@@ -6,16 +6,19 @@ for the best model this data and this machine give in that time; `--depth --step
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Lt
 
 from dodam import files
 from dodam.errors import DataError, UsageError
 from dodam.stages import training
+from dodam.stages.architecture import build, check_architecture, kinds, row_length, sizes
+from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -24,17 +27,22 @@ if TYPE_CHECKING:
 
     from dodam.data.batch import TokenBatch
     from dodam.data.loader import RowLoader
+    from dodam.data.pairs import PairBatch
     from dodam.data.shards import Shards
     from dodam.folder import LoadedModel
     from dodam.machine import Machine
+    from dodam.models.build import Sizes
     from dodam.tokenizer.tokenizer import Tokenizer
-    from dodam.train.budget import Sizes
     from dodam.train.objective import Objective
 
 DEFAULT_CONTEXT = 512
-DEFAULT_DEPTH = 6
+DEFAULT_DEPTH = {"decoder": 6, "encoder": 6, "encoder-decoder": 3}
 CONTINUED_RATE = 0.3  # of the learning rates that fresh weights have
 FEW_TOKENS = 500_000  # some 2 MB of text
+# What a --model has itself.
+OF_FRESH = (
+    "tokenizer", "family", "depth", "decoder_depth", "width", "heads", "kv_heads", "feedforward_size", "tied",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,25 +55,33 @@ class Pretrain(Training):
     """A tokenizer folder. Default: the one the data folder was prepared with, else one is trained and said so."""
     model: Path | None = None
     """Go on with this model, ours or an imported one, with its tokenizer; without it the weights are fresh."""
-    architecture: Literal["decoder", "encoder"] = "decoder"
-    """Which Transformer: decoder (GPT), which writes, or encoder (BERT), which fills in masks and reads to both sides.
-    A --model keeps its own."""
+    architecture: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
+    """Which Transformer: decoder (GPT), which writes; encoder (BERT), which fills in masks and reads to both sides; or
+    encoder-decoder (T5), which reads a text and writes what was dropped from it. A --model keeps its own."""
+    family: Literal["modernbert", "bert"] | None = None
+    """Layout of a fresh encoder: modernbert (rotary positions, gated, norms before each part; the default), or bert."""
     masking: Literal["token", "word", "eojeol"] | None = None
     """What an encoder's masks hide together: tokens, words, or all that stands between two spaces. Default: eojeol."""
     mask_share: Annotated[float, Gt(0), Lt(1)] | None = None
     """Share of the tokens an encoder has to tell. Default: 0.15."""
+    drop_share: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Share of the tokens that are dropped for an encoder-decoder to write. Default: 0.15."""
+    span_length: Annotated[float, Ge(1)] | None = None
+    """How many tokens are dropped side by side, on the average. Default: 3."""
     depth: Annotated[int, Gt(0)] | None = None
-    """Blocks; sets all other sizes that are not given."""
+    """Blocks, of either side where there are two; sets all other sizes that are not given."""
+    decoder_depth: Annotated[int, Gt(0)] | None = None
+    """Blocks of the side of an encoder-decoder that writes. Default: as many as of the side that reads."""
     width: Annotated[int, Gt(0)] | None = None
-    """Width of the stream. Default: 48 per block, as a multiple of 64; an encoder's 64 per block."""
+    """Width of the stream. Default: 48 per block, as a multiple of 64; an encoder's 64, an encoder-decoder's 85."""
     heads: Annotated[int, Gt(0)] | None = None
     """Query heads. Default: one per 64 of width."""
     kv_heads: Annotated[int, Gt(0)] | None = None
-    """Key/value heads, a divisor of heads. Default: half of them. An encoder has as many as heads."""
+    """Key/value heads of a decoder, a divisor of heads. Default: half of them."""
     feedforward_size: Annotated[int, Gt(0)] | None = None
-    """Width of the feed-forward. Default: 8/3 of the width, an encoder's 4."""
+    """Width of the feed-forward. Default: 8/3 of the width; 4 times where there is an encoder."""
     tied: bool = False
-    """Share one table between embedding and head: smaller, learns more slowly. An encoder always does."""
+    """Share one table between embedding and head: smaller, learns more slowly. Where there is an encoder it is so."""
     document_mask: bool = False
     """Keep attention within each document."""
 
@@ -74,7 +90,7 @@ class Pretrain(Training):
 class Task:
     """What a model learns from rows of text, and how that is measured and shown."""
 
-    batch: "Callable[[np.ndarray, int], TokenBatch]"
+    batch: "Callable[[np.ndarray, int], TokenBatch | PairBatch]"
     """From rows [B, T + 1] and the number of the first one."""
     objective: "Callable[[bool], Objective]"
     """From whether it is to be compiled."""
@@ -84,6 +100,8 @@ class Task:
     card: dict[str, Any] = field(default_factory=dict)
     result: Callable[[Any], dict[str, Any]] = lambda model: {}
     """What --json prints besides what it prints of every stage."""
+    save: Callable[[Any, Path, dict[str, Any], str], object] | None = None
+    """Writes a model into a folder, with what dodam.json tells and the card, where that is not as usual."""
 
 
 def run(config: Pretrain) -> dict[str, Any]:
@@ -97,29 +115,31 @@ def run(config: Pretrain) -> dict[str, Any]:
 
     choices = training.saved_choices(config.out)
     machine = training.machine_for(config, choices)
-    loaded = load_start(config, machine)
+    loaded = load_start(config, config.model, OF_FRESH, kinds(config), machine)
     architecture = check_architecture(config, loaded)
     tokenizer = loaded.tokenizer if loaded else find_tokenizer(config)
-    shards = ensure_shards(config.data, tokenizer)
     context = choices["context"] if choices else context_of(config, loaded)
+    length = row_length(config, architecture, tokenizer, context)
+    shards = ensure_shards(config.data, tokenizer)
 
     def shape(depth: int) -> "Sizes":
-        return loaded.model.config if loaded else sizes(config, tokenizer.size, context, depth)
+        return loaded.model.config if loaded else sizes(config, tokenizer.size, context, depth, tokenizer.bos)
 
-    rows = RowLoader(shards.split("train"), context, config.seed)
-    held_back = held_back_rows(config, shards, context)
+    rows = RowLoader(shards.split("train"), length, config.seed)
+    held_back = held_back_rows(config, shards, length)
     training.same_data(config, choices, shards.fingerprint)
-    task = task_of(architecture)(config, tokenizer, rows, held_back, machine.torch_dtype)
+    task = task_of(architecture, loaded)(config, tokenizer, rows, held_back, machine.torch_dtype)
     if not choices:
         tell_rows(rows)
-        choices = choose(config, machine, rows, shape, loaded, task) | {"data": shards.fingerprint}
+        choices = choose(config, machine, rows, shape, loaded, task)
+        choices |= {"context": context, "data": shards.fingerprint}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
     factors = training.choose_parts(config, model)
     if choices["compiled"]:
         training.compile_blocks(model)
 
-    def batches(step: int) -> "list[TokenBatch]":
+    def batches(step: int) -> "Sequence[TokenBatch | PairBatch]":
         first = step * batch
         return task.batch(rows.rows(first, batch), first).split(microbatch)
 
@@ -129,21 +149,23 @@ def run(config: Pretrain) -> dict[str, Any]:
         batches=batches,
         objective=task.objective(choices["compiled"]),
         optim=OptimConfig(**choices["optim"]),
-        loop=training.loop_bounds(config, choices, rows.tokens_per_epoch / (batch * context)),
+        loop=training.loop_bounds(config, choices, rows.rows_per_epoch / batch),
         validate=task.validate,
         unit=task.unit,
         sample=lambda: task.sample(model),
         chat_template=tokenizer.chat_template,
         card=card_of(config, loaded, tokenizer, rows) | task.card,
         factors=factors,
+        save=partial(task.save, model) if task.save else None,
     )
     result = training.train_run(config, "pretrain", setup, choices)
     if more := task.result(model):
         result |= more
         files.write_json(config.out / "result.json", result)
     if config.budget is not None:
-        steps = f"--depth {choices['depth']} --batch {choices['batch']} --steps {result['steps']}"
-        print(f"pretrain: to repeat it: {steps}", file=sys.stderr)
+        depth = [] if loaded else [f"--depth {choices['depth']}"]
+        same = [*depth, f"--batch {choices['batch']}", f"--steps {result['steps']}"]
+        print(f"pretrain: to repeat it: {' '.join(same)}", file=sys.stderr)
     return result
 
 
@@ -161,12 +183,16 @@ def card_of(
     }
 
 
-def task_of(architecture: str) -> Callable[..., Task]:
-    """What models of an architecture learn."""
+def task_of(architecture: str, loaded: "LoadedModel | None") -> Callable[..., Task]:
+    """What models of an architecture learn; the one to go on with knows what its targets begin with."""
     if architecture == "encoder":
         from dodam.stages.masked import masked_task
 
         return masked_task
+    if architecture == "encoder-decoder":
+        from dodam.stages.corrupted import corrupted_task
+
+        return partial(corrupted_task, start=loaded.model.config.start_id) if loaded else corrupted_task
     return causal_task
 
 
@@ -174,8 +200,6 @@ def causal_task(
     config: Pretrain, tokenizer: "Tokenizer", rows: "RowLoader", held_back: "RowLoader | None", dtype: "torch.dtype"
 ) -> Task:
     """Predicting each next token, measured in bits per byte of held-back text."""
-    from functools import partial
-
     from dodam.data.loader import token_batch
     from dodam.stages.validation import bits_per_byte, continuations
     from dodam.train.objective import TokenCrossEntropy
@@ -193,48 +217,8 @@ def causal_task(
     )
 
 
-def build(shape: "Sizes", seed: int) -> Any:
-    """A model with fresh weights."""
-    from dodam.models.build import build_decoder
-    from dodam.models.encoder import EncoderConfig, build_encoder
-
-    return build_encoder(shape, seed) if isinstance(shape, EncoderConfig) else build_decoder(shape, seed)
-
-
-def load_start(config: Pretrain, machine: "Machine") -> "LoadedModel | None":
-    """The model to go on with. UsageError for flags that would make it another one."""
-    from dodam.folder import load
-
-    if config.model is None:
-        if config.lora.rank:
-            raise UsageError("fresh weights have to be trained themselves", where="--lora", mend="Name a --model.")
-        return None
-    fixed = ("tokenizer", "depth", "width", "heads", "kv_heads", "feedforward_size", "tied")
-    given = [name for name in fixed if getattr(config, name)]
-    if given:
-        flag = f"--{given[0].replace('_', '-')}"
-        raise UsageError("the model to go on with has its own", where=flag, mend=f"Leave out {flag} or --model.")
-    kinds = ("decoder", "encoder") if config.architecture == "decoder" else (config.architecture,)
-    return load(config.model, kinds, device=machine.device)
-
-
-def check_architecture(config: Pretrain, loaded: "LoadedModel | None") -> str:
-    """Whether it is a decoder or an encoder. UsageError for flags that only the other one has."""
-    from dodam.exchange.families import FAMILIES
-
-    architecture = FAMILIES[loaded.model.config.family].kind if loaded else config.architecture
-    if architecture != config.architecture:
-        print(f"pretrain: {config.model} is an encoder, so it learns to fill in masks.", file=sys.stderr)
-    of_the_other = ("kv_heads", "tied") if architecture == "encoder" else ("masking", "mask_share")
-    given = [name for name in of_the_other if getattr(config, name)]
-    if given:
-        flag, other = f"--{given[0].replace('_', '-')}", "decoder" if architecture == "encoder" else "encoder"
-        raise UsageError(f"only a model with --architecture {other} has it", where=flag, mend=f"Leave out {flag}.")
-    return architecture
-
-
 def context_of(config: Pretrain, loaded: "LoadedModel | None") -> int:
-    """Tokens in a row. UsageError when the model to go on with cannot look back so far."""
+    """Tokens the model reads. UsageError when the model to go on with cannot look back so far."""
     if loaded is None:
         return config.context or DEFAULT_CONTEXT
     most = loaded.model.config.context
@@ -255,15 +239,15 @@ def tell_rows(rows: "RowLoader") -> None:
         )
 
 
-def held_back_rows(config: Pretrain, shards: "Shards", context: int) -> "RowLoader | None":
+def held_back_rows(config: Pretrain, shards: "Shards", length: int) -> "RowLoader | None":
     """Rows of the text held back; None, which is said, when it is shorter than a row and nothing can be measured."""
     from dodam.data.loader import RowLoader
 
     try:
-        return RowLoader(shards.split("validation"), context, config.seed)
+        return RowLoader(shards.split("validation"), length, config.seed)
     except DataError:
         print(
-            f"pretrain: less than a row of {context} tokens is held back, so nothing is measured on it. "
+            f"pretrain: less than a row of {length} tokens is held back, so nothing is measured on it. "
             "More text, a larger share for `prepare --validation` or a shorter --context mend that.",
             file=sys.stderr,
         )
@@ -292,21 +276,6 @@ def find_tokenizer(config: Pretrain) -> "Tokenizer":
     return Tokenizer.load(folder)
 
 
-def sizes(config: Pretrain, vocabulary: int, context: int, depth: int) -> "Sizes":
-    """The model's sizes from its depth and whatever else was given. UsageError when they do not fit together."""
-    from dodam.models.build import decoder_config
-    from dodam.models.encoder import encoder_config
-
-    given: dict[str, Any] = {"vocabulary": vocabulary, "context": context, "depth": depth}
-    given |= {name: getattr(config, name) for name in ("width", "heads", "feedforward_size")}
-    try:
-        if config.architecture == "encoder":
-            return encoder_config(**given)
-        return decoder_config(**given, kv_heads=config.kv_heads, tied=config.tied)
-    except ValueError as error:
-        raise UsageError(str(error), where="pretrain") from None
-
-
 def choose(
     config: Pretrain,
     machine: "Machine",
@@ -316,20 +285,21 @@ def choose(
     task: Task,
 ) -> dict[str, Any]:
     """All that a run is begun with; saved at step 0. With --budget the time dial picks what was not given."""
+    from dodam.models.build import flops_per_token, num_parameters
     from dodam.train import budget
 
     if config.budget is not None and config.steps is not None:
         raise UsageError("--steps and --budget bound the same run", mend="Give one of them.")
-    context, fixed = rows.context, loaded.model.config.depth if loaded else config.depth
+    length, fixed = rows.context, loaded.model.config.depth if loaded else config.depth
     if config.budget is None:
-        depth, seconds = fixed or DEFAULT_DEPTH, None
-        batch = config.batch or budget.rows_per_step(budget.num_parameters(shape(depth)), context)
+        depth, seconds = fixed or DEFAULT_DEPTH[config.architecture], None
+        batch = config.batch or budget.rows_per_step(num_parameters(shape(depth)), length)
         steps = config.steps or max(1, rows.rows_per_epoch // batch)
         if config.steps is None:
             print(f"pretrain: neither --steps nor --budget, so one pass over the data: {steps} steps.", file=sys.stderr)
     else:
         dial = budget.choose(
-            training.seconds_left(config), rows.tokens_per_epoch, context, shape,
+            training.seconds_left(config), rows.tokens_per_epoch, length, shape,
             lambda depth, batch: time_step(config, machine, shape(depth), task, rows.rows(0, batch)),
             depth=fixed, batch=config.batch,
         )  # fmt: skip
@@ -340,10 +310,9 @@ def choose(
             file=sys.stderr,
         )
     has_experts = getattr(shape(depth), "experts", 0) > 0
-    flops = budget.flops_per_token(shape(depth), context) * steps * batch * context
+    flops = flops_per_token(shape(depth), length) * steps * batch * length
     return {
         "machine": machine.to_dict(),
-        "context": context,
         "depth": depth,
         "batch": batch,
         "steps": steps,
@@ -354,13 +323,17 @@ def choose(
 
 
 def rates(config: Pretrain, shape: "Sizes", loaded: "LoadedModel | None") -> dict[str, float]:
-    """The optimisers' settings: a decoder's or an encoder's, and lower where a model is gone on with."""
+    """The optimisers' settings of this architecture, lower where a model is gone on with."""
     from dodam.models.encoder import EncoderConfig
+    from dodam.models.encoder_decoder import EncoderDecoderConfig
 
     if isinstance(shape, EncoderConfig):
         from dodam.stages import masked
 
         return masked.learning_rates(config, loaded.model if loaded else None)
+    if isinstance(shape, EncoderDecoderConfig):
+        model = loaded.model if loaded else build(shape, config.seed)  # for the size of its weights
+        return encoder_decoder_rates(config, model, fresh=loaded is None)
     if loaded is not None:
         return training.learning_rates(config, loaded.model, scale=CONTINUED_RATE)
     return training.learning_rates(config)

@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Lt
 from dodam import files
 from dodam.errors import DataError, UsageError
 from dodam.stages import training
+from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ DEFAULT_VALIDATION = 0.01
 MOST_EPOCHS = 60  # under a budget: pairs bear more passes than running text, with dropout and smoothing
 SHOWN, SHOWN_TOKENS = 4, 96  # held-back pairs in samples.md, and most tokens of what is written for one
 VALIDATION_TOKENS = 32_768  # of both sides, read at every validation
-FRESH_SHARE, CONTINUED_SHARE = 0.02, 0.002  # of the weights' size, an AdamW step at the top of the schedule
-SCALAR_SIZE = 0.1  # what counts as the size of biases and norms
 REPORT_SHARE = 0.05  # of a budget
+OF_FRESH = ("tokenizer", "depth", "decoder_depth", "width", "heads", "feedforward_size")  # what a --model has itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +93,7 @@ def run(config: Seq2seq) -> dict[str, Any]:
     Each part is done where it is not done yet, so a run stopped while it translated goes on there."""
     if config.dev and config.validation is not None:
         raise UsageError("--dev and --validation name the held-back pairs", mend="Give one of them.")
-    if config.weight_decay:
-        what = "no matrix decays here"
-        raise UsageError(
-            what, where="--weight-decay", mend="Leave it out; --dropout and --label-smoothing do its work."
-        )
+    training.refuse_compiling(config, "pairs")
     result = training.open_run(config, "seq2seq") or train(config)
     complete_generation(config)
     return {**result, **report(config)}
@@ -108,13 +104,14 @@ def train(config: Seq2seq) -> dict[str, Any]:
     from dodam.data.pairs import PairLoader
     from dodam.folder import LoadedModel
     from dodam.generate.translate import translate
+    from dodam.nn.dropout import set_dropout
     from dodam.train.label_smoothing import SmoothedCrossEntropy
     from dodam.train.optim import OptimConfig
 
     choices = training.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     learned_pairs, held_pairs = read(config)
-    loaded = load_start(config, machine)
+    loaded = load_start(config, config.model, OF_FRESH, ("encoder-decoder",), machine)
     tokenizer = loaded.tokenizer if loaded else find_tokenizer(config, learned_pairs)
     context = context_of(config, loaded)
     model: EncoderDecoder = loaded.model if loaded else fresh(config, tokenizer, context).to(machine.device)
@@ -126,7 +123,7 @@ def train(config: Seq2seq) -> dict[str, Any]:
     if not choices:
         choices = choose(config, machine, model, loader) | {"data": loader.fingerprint + held.fingerprint}
     tell(loader, held)
-    prepare(config, model, compiled=choices["compiled"])
+    set_dropout(model, config.dropout)
     factors = training.choose_parts(config, model)
     shown = (held_pairs or learned_pairs)[:SHOWN]
     writer = LoadedModel(model, tokenizer, loaded.generation if loaded else {}, {}, config.out)
@@ -176,21 +173,6 @@ def read(config: Seq2seq) -> "tuple[list[Pair], list[Pair]]":
     share = config.validation or DEFAULT_VALIDATION
     held_back = [pair for pair in pairs if is_held_back(pair, share)]
     return [pair for pair in pairs if not is_held_back(pair, share)], held_back
-
-
-def load_start(config: Seq2seq, machine: "Machine") -> "LoadedModel[EncoderDecoder] | None":
-    """The model to go on with. UsageError for flags that would make it another one."""
-    from dodam.folder import load
-
-    if config.model is None:
-        if config.lora.rank:
-            raise UsageError("fresh weights have to be trained themselves", where="--lora", mend="Name a --model.")
-        return None
-    for name in ("tokenizer", "depth", "decoder_depth", "width", "heads", "feedforward_size"):
-        if getattr(config, name):
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError("the model to go on with has its own", where=flag, mend=f"Leave out {flag} or --model.")
-    return load(config.model, ("encoder-decoder",), device=machine.device)
 
 
 def context_of(config: Seq2seq, loaded: "LoadedModel[EncoderDecoder] | None") -> int:
@@ -277,32 +259,8 @@ def choose(config: Seq2seq, machine: "Machine", model: "EncoderDecoder", loader:
         "machine": machine.to_dict(),
         "steps": config.steps or max(1, round(epochs * loader.batches_per_epoch)),
         "seconds": seconds,
-        "compiled": config.compile == "yes",
-        "optim": learning_rates(config, model),
-    }
-
-
-def learning_rates(config: Seq2seq, model: "EncoderDecoder") -> dict[str, float]:
-    """AdamW moves every weight by about its rate, so rates are a share of the size the weights have (their root mean
-    square), the same for fresh and for imported models; those of a model to go on with are smaller."""
-    from statistics import median
-
-    from dodam.train.optim import lora_rate
-
-    share = (CONTINUED_SHARE if config.model else FRESH_SHARE) * config.learning_rate
-    sizes = {
-        name: float(parameter.detach().float().square().mean().sqrt())
-        for name, parameter in model.named_parameters()
-        if parameter.ndim == 2 and ".blocks." in name
-    }
-    table = float(model.embedding.weight.detach().float().square().mean().sqrt())
-    values = training.learning_rates(config)
-    return {
-        **values,
-        "embedding": share * table,
-        "head": share * median(sizes.values()),  # matrices of the blocks
-        "scalar": share * SCALAR_SIZE,
-        "lora": lora_rate(model.config.width) * config.learning_rate,
+        "compiled": False,
+        "optim": encoder_decoder_rates(config, model, fresh=config.model is None),
     }
 
 
@@ -312,34 +270,17 @@ def bounds(config: Seq2seq, choices: dict[str, Any], loader: "PairLoader") -> "L
     return loop if config.budget is None else replace(loop, steps=MOST_EPOCHS * loader.batches_per_epoch)
 
 
-def prepare(config: Seq2seq, model: "EncoderDecoder", *, compiled: bool) -> None:
-    """Set the model's dropout, and compile its blocks for rows of any length if so asked."""
-    import torch
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = config.dropout
-    if compiled:
-        model.run_block = torch.compile(model.run_block, dynamic=True)
-        model.run_decoder_block = torch.compile(model.run_decoder_block, dynamic=True)
-
-
 @contextmanager
 def resting(model: "EncoderDecoder") -> "Iterator[None]":
-    """Within, the model does not train: no gradients, no dropout, no compiled blocks."""
+    """Within, the model does not train: no gradients, no dropout."""
     import torch
 
-    from dodam.models.encoder_decoder import DecoderBlock
-    from dodam.nn.block import Block
-
-    before = model.training, model.run_block, model.run_decoder_block
+    training_mode = model.training
     model.eval()
-    model.run_block, model.run_decoder_block = Block.__call__, DecoderBlock.__call__
     try:
         with torch.no_grad():
             yield
     finally:
-        training_mode, model.run_block, model.run_decoder_block = before
         model.train(training_mode)
 
 

@@ -47,6 +47,8 @@ class Lora:
     """Multiply by alpha / sqrt(rank) instead (rsLoRA)."""
     dora: bool = False
     """Train a magnitude for every output too (DoRA)."""
+    quantize: Literal["none", "nf4"] = "none"
+    """Hold the frozen matrices in 4 bits while training: nf4 is QLoRA's NormalFloat. No GPU has run this yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,8 @@ class Setup:
     card: dict[str, Any]
     factors: dict[str, float] = field(default_factory=dict)
     """What the learning rates of single parameters are multiplied by."""
+    save: Callable[[Path, dict[str, Any], str], object] | None = None
+    """Writes the model folder from its path, dodam.json's content and the card, in place of `folder.save_model`."""
 
 
 def open_run(config: Training, stage: str) -> dict[str, Any] | None:
@@ -183,6 +187,13 @@ def worth_compiling(wanted: str, machine: "Machine", flops: float, *, experts: b
     return machine.compiler and machine.device != "mps" and flops > COMPILE_REPAYS
 
 
+def refuse_compiling(config: Training, what: str) -> None:
+    """UsageError where blocks shall be compiled and rows have all lengths."""
+    if config.compile == "yes":
+        told = f"batches of {what} have all lengths, and each would be compiled anew"
+        raise UsageError(told, where="--compile", mend="Leave the flag out.")
+
+
 def compile_blocks(model: Any) -> None:
     """Compile the model's blocks; one graph serves all that are alike."""
     import torch
@@ -222,6 +233,8 @@ def choose_parts(config: Training, model: Any) -> dict[str, float]:
                 rank=wanted.rank, alpha=wanted.alpha, rank_stabilized=wanted.rank_stabilized, dora=wanted.dora,
                 dropout=wanted.dropout, targets=targets,
             )  # fmt: skip
+            if wanted.quantize == "nf4":
+                lora.quantize_layers(model)
             lora.add_lora(model, settings, config.seed)
         elif wanted != Lora():
             raise ValueError("there is no adapter without a rank")
@@ -230,9 +243,14 @@ def choose_parts(config: Training, model: Any) -> dict[str, float]:
         where = "--lora" if wanted != Lora() else "--freeze"
         raise UsageError(str(error), where=where) from None
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    packed = lora.quantized_layers(model).values()
+    num_packed = sum(layer.in_features * layer.out_features for layer in packed)
     if wanted.rank or config.freeze:
-        whole = sum(parameter.numel() for parameter in model.parameters())
+        whole = num_packed + sum(parameter.numel() for parameter in model.parameters())
         print(f"{config.out}: {lora.num_trained(model):,} of {whole:,} numbers are trained.", file=sys.stderr)
+    if packed:
+        bits = 8 * sum(layer.stored.num_bytes for layer in packed) / num_packed
+        print(f"{config.out}: {num_packed:,} of them are held in {bits:.2f} bits each.", file=sys.stderr)
     return lora.depth_factors(trained, config.layer_decay) if config.layer_decay < 1 else {}
 
 
@@ -242,16 +260,24 @@ def finish_parts(config: Training, model: Any) -> None:
     from dodam.exchange.families import FAMILIES
     from dodam.exchange.mapping import table_of
     from dodam.folder import model_path
-    from dodam.nn.lora import merge_lora
+    from dodam.nn.lora import merge_lora, quantized_layers
 
     if not config.lora.rank:
         return
     table = table_of(FAMILIES[model.config.family], model.config)
+    base = str(model_path(getattr(config, "model")))  # noqa: B009 - only stages that start from a model have it
     try:
-        base = str(model_path(getattr(config, "model")))  # noqa: B009 - only stages that start from a model have it
         save_adapter(config.out / "adapter", model, table, base=base)
     except UsageError as error:  # the model has it all the same
         print(f"{config.out}: no folder of the adapter alone: {error.what}.", file=sys.stderr)
+    if packed := quantized_layers(model).values():
+        largest = max(layer.largest_difference for layer in packed)
+        relative = max(layer.relative_difference for layer in packed)
+        print(
+            f"{config.out}: the adapter is added to the matrices of 4 bits, which differ from those of {base} "
+            f"by at most {largest:.3g}, and by {relative:.1%} of their size (root mean square) where it is most.",
+            file=sys.stderr,
+        )
     merge_lora(model)
 
 
@@ -329,14 +355,15 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     result = result_of(config, setup, outcome, choices)
     recipe = configs.to_json(config)
     info = {"stage": stage, "result": result, "choices": choices, "recipe": recipe, "versions": versions()}
-    folder.save_model(
-        config.out / "model",
-        setup.model,
-        setup.tokenizer,
-        chat_template=setup.chat_template,
-        info={**info, "seed": config.seed, "lineage": setup.card},
-        card=folder.model_card(f"{config.out.name} ({stage})", {**result, **setup.card}),
-    )
+    info |= {"seed": config.seed, "lineage": setup.card}
+    card = folder.model_card(f"{config.out.name} ({stage})", {**result, **setup.card})
+    if setup.save:
+        setup.save(config.out / "model", info, card)
+    else:
+        template = setup.chat_template
+        folder.save_model(
+            config.out / "model", setup.model, setup.tokenizer, chat_template=template, info=info, card=card
+        )
     metrics.draw(config.out / "metrics.jsonl", config.out / "loss.png", setup.unit)
     files.write_json(config.out / "result.json", result)
     if config.budget is not None and outcome.steps == setup.loop.steps:

@@ -1,4 +1,4 @@
-"""What a training stage looks at on held-back text: bits per byte or masks filled in, and texts the model writes.
+"""What a training stage looks at on held-back text: bits per byte, masks filled in, spans told, texts the model writes.
 
 In come the model as it trains (any dtype, with or without compiled blocks) and rows of held-back tokens.
 """
@@ -6,39 +6,47 @@ In come the model as it trains (any dtype, with or without compiled blocks) and 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
 from dodam.data.batch import IGNORED
 from dodam.data.loader import RowLoader, token_batch
+from dodam.generate.beam import BeamParams, beam_search
 from dodam.generate.engine import generate
 from dodam.generate.sampling import SamplingParams
 from dodam.models.decoder import Decoder
 from dodam.models.encoder import Encoder
+from dodam.models.encoder_decoder import DecoderBlock, EncoderDecoder
 from dodam.nn.block import Block
+from dodam.nn.mask import padding_mask
 from dodam.train.objective import TokenCrossEntropy, mask_of, masked_positions
 
 if TYPE_CHECKING:
     from dodam.data.packing import PackedLoader
+    from dodam.stages.corrupted import Corruption
     from dodam.stages.masked import Masking
     from dodam.tokenizer.tokenizer import Tokenizer
 
 TOKENS = 16_384  # read at every validation
 ROWS_AT_ONCE = 8
-SHOWN = 64  # tokens of each row whose masks are shown
+SHOWN = 64  # tokens of each row whose masks or spans are shown
+EAGER: dict[str, Any] = {"run_block": Block.__call__, "run_decoder_block": DecoderBlock.__call__}
 
 
 @contextmanager
-def eager(model: Decoder | Encoder) -> Iterator[None]:
+def eager(model: Decoder | Encoder | EncoderDecoder) -> Iterator[None]:
     """Within, the model runs without gradients and without compiled blocks (odd shapes would compile anew)."""
-    compiled, model.run_block = model.run_block, Block.__call__
+    compiled = {name: getattr(model, name) for name in EAGER if hasattr(model, name)}
+    for name in compiled:
+        setattr(model, name, EAGER[name])
     try:
         with torch.no_grad():
             yield
     finally:
-        model.run_block = compiled
+        for name, run in compiled.items():
+            setattr(model, name, run)
 
 
 def bits_per_byte(
@@ -78,6 +86,26 @@ def masked_loss(model: Encoder, rows: RowLoader, masking: "Masking", dtype: torc
             taken = rows.rows(first, min(ROWS_AT_ONCE, count - first))
             transformed_ND, labels_N = masked_positions(model, masking.batch(taken, first, hide_all=True).to(device))
             logits_NV = model.output(transformed_ND).float()
+            nats += float(F.cross_entropy(logits_NV, labels_N, reduction="sum"))
+            right += int((logits_NV.argmax(-1) == labels_N).sum())
+            total += len(labels_N)
+    return nats / max(1, total), right / max(1, total), total
+
+
+def span_loss(
+    model: EncoderDecoder, rows: RowLoader, corruption: "Corruption", dtype: torch.dtype
+) -> tuple[float, float, int]:
+    """Of the tokens dropped from the first rows the mean nats, each given the true ones before it, the share that is
+    told right, and their number. The same rows and the same drops at every call."""
+    count, device = measured_rows(rows), model.embedding.weight.device
+    nats, right, total = 0.0, 0, 0
+    with eager(model), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for first in range(0, count, ROWS_AT_ONCE):
+            taken = rows.rows(first, min(ROWS_AT_ONCE, count - first))
+            batch = corruption.batch(taken, first).to(device)
+            dropped_BU = corruption.dropped(batch.labels_BT)
+            hidden_BUD = model(batch.source_BS, batch.target_BT, padding_mask(batch.real_BS))
+            logits_NV, labels_N = model.head(hidden_BUD[dropped_BU]).float(), batch.labels_BT[dropped_BU]
             nats += float(F.cross_entropy(logits_NV, labels_N, reduction="sum"))
             right += int((logits_NV.argmax(-1) == labels_N).sum())
             total += len(labels_N)
@@ -128,10 +156,46 @@ def fills(model: Encoder, tokenizer: "Tokenizer", rows: RowLoader, masking: "Mas
     return "\n\n".join(f"> {text}".replace("\n", "\n> ") for text in shown)
 
 
+def written_spans(
+    model: EncoderDecoder, tokenizer: "Tokenizer", rows: RowLoader, corruption: "Corruption", count: int = 4
+) -> str:
+    """The beginnings of some held-back rows, their dropped spans as the model writes them (greedily), as Markdown: in
+    bold, and after it in brackets what was there where that is something else."""
+    batch = corruption.batch(rows.rows(0, min(count, rows.rows_per_epoch)), 0)
+    targets = [corruption.spans(labels) for labels in batch.labels_BT.tolist()]
+    *_, closing = targets[0]
+    params = BeamParams(beams=1, max_tokens=batch.labels_BT.shape[1])
+    with eager(model):
+        found = beam_search(model, batch.source_BS.tolist(), params, stop_ids=(closing,))
+    shown = []
+    for source, truths, written in zip(batch.source_BS.tolist(), targets, found, strict=True):
+        guesses, text, left = corruption.spans(written[0].ids), "", SHOWN
+        for is_sentinel, part in groupby(source, key=lambda token: token in truths):
+            ids = list(part)
+            if is_sentinel:  # a single one, as spans never touch
+                truth, guess = truths[ids[0]], guesses.get(ids[0], [])
+                text += filled(inner_text(tokenizer, truth), inner_text(tokenizer, guess))
+                left -= len(truth)
+            else:
+                text += inner_text(tokenizer, ids[:left])
+                left -= len(ids)
+            if left <= 0:
+                break
+        shown.append(text)
+    return "\n\n".join(f"> {text}".replace("\n", "\n> ") for text in shown)
+
+
+def inner_text(tokenizer: "Tokenizer", ids: list[int]) -> str:
+    """The text of ids from amid a text: with the space at its front, which SentencePiece's decoder takes away."""
+    text = tokenizer.decode(ids)
+    begins = ids and (tokenizer.raw.id_to_token(ids[0]) or "").startswith("\N{LOWER ONE EIGHTH BLOCK}")
+    return f" {text}" if begins and not text.startswith(" ") else text
+
+
 def filled(truth: str, guess: str) -> str:
     """A guess in bold, its space before the stars, and the truth after it where that is another."""
     space = guess[: len(guess) - len(guess.lstrip())]
-    return f"{space}**{guess.strip() or '␣'}**" + ("" if guess == truth else f" ({truth.strip()})")
+    return f"{space}**{guess.strip() or '␣'}**" + ("" if guess == truth else f" ({truth.strip() or '␣'})")
 
 
 def answers(model: Decoder, tokenizer: "Tokenizer", questions: list[list[int]]) -> str:

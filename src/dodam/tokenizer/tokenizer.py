@@ -156,6 +156,11 @@ class Tokenizer:
             return name or f"<id {token}>"
         return self.raw.decode([token], skip_special_tokens=False)
 
+    def frame_ids(self) -> dict[str, int]:
+        """What config.json says of the tokens that stand for a text and between two, where there are such."""
+        named = {"cls_token_id": self.names.cls, "sep_token_id": self.names.sep}
+        return {key: self.token_id(name) for key, name in named.items() if name}
+
     def token_id(self, token: str) -> int:
         """The id of a token by its name. ValueError when there is none."""
         found = self.raw.token_to_id(token)

@@ -9,21 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
-
 from dodam.errors import UsageError
-from dodam.models import build
-from dodam.models.decoder import DecoderConfig
-from dodam.models.encoder import Encoder, EncoderConfig
-
-Sizes = DecoderConfig | EncoderConfig
+from dodam.models.build import Sizes, flops_per_token, num_parameters
 
 TOKENS_PER_PARAMETER = 6.0  # read by a model, its embedding table not counted
 MOST_EPOCHS = 4.0  # repeats beyond this teach little (Muennighoff et al. 2023)
 LEAST_STEPS = 200
 DEPTHS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 FIRST_GUESS = 1e11  # training FLOP/s of two CPU cores
-MASK_SHARE = 0.15  # of an encoder's tokens, for which its head is computed (Devlin et al. 2019)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,26 +62,6 @@ def choose(
     per_step = rows * context
     steps = min(max(1, int(seconds / step_seconds)), most_steps(corpus_tokens / per_step))
     return Choice(depth=measured, batch=rows, steps=steps, tokens=steps * per_step)
-
-
-def num_parameters(sizes: Sizes) -> int:
-    """Weights of a decoder or an encoder; a table that is tied to the head counts once."""
-    if isinstance(sizes, DecoderConfig):
-        return build.num_parameters(sizes)
-    return sum(parameter.numel() for parameter in build.outline(Encoder, sizes).parameters())
-
-
-def flops_per_token(sizes: Sizes, context: int) -> float:
-    """Floating point operations to train on one token, as `models/build.py` counts them. An encoder's attention sees
-    every position, and its head is computed for `MASK_SHARE` of the tokens."""
-    if isinstance(sizes, DecoderConfig):
-        return build.flops_per_token(sizes, context)
-    matrices = 0.0
-    for name, module in build.outline(Encoder, sizes).named_modules():
-        if isinstance(module, nn.Linear):
-            matrices += (1.0 if name.startswith("blocks.") else MASK_SHARE) * module.weight.numel()
-    scores = 2 * sizes.depth * sizes.width * context
-    return 6.0 * (matrices + scores)
 
 
 def most_steps(steps_per_epoch: float) -> int:

@@ -46,6 +46,11 @@ def lora_rate(width: int) -> float:
     return 0.8 / width
 
 
+def in_block(name: str) -> bool:
+    """Whether a parameter of this name is inside a block, of a model with one stack of them or with two."""
+    return name.startswith("blocks.") or ".blocks." in name
+
+
 @torch.no_grad()
 def bearable(model: nn.Module) -> dict[str, float]:
     """What part of our learning rates the weights of a trained model bear, by their root mean squares: 1 for models
@@ -54,7 +59,7 @@ def bearable(model: nn.Module) -> dict[str, float]:
     def rms(weight: Tensor) -> float:
         return float(weight.float().square().mean().sqrt())
 
-    inside = [parameter for name, parameter in model.named_parameters() if name.startswith("blocks.")]
+    inside = [parameter for name, parameter in model.named_parameters() if in_block(name)]
     matrices = [rms(parameter) * parameter.shape[1] ** 0.5 for parameter in inside if parameter.ndim == 2]
     scalars = [rms(parameter) for parameter in inside if parameter.ndim == 1]
     embedding, head = model.get_parameter("embedding.weight"), model.get_parameter("output.weight")
@@ -185,7 +190,7 @@ class Optimizers:
             factor = (factors or {}).get(name, 1.0)
             if is_lora(name):
                 others.append((name, parameter, config.lora * factor))
-            elif name.startswith("blocks.") and parameter.ndim == 2:
+            elif in_block(name) and parameter.ndim == 2:
                 matrices.append((name, parameter))
             elif name.startswith("embedding"):
                 others.append((name, parameter, config.embedding * factor))
