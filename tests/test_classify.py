@@ -360,7 +360,8 @@ HARMS: dict[str, tuple[str, list[str], int, str]] = {
         HEAD + "".join(ROWS), ["--task", "multilabel", "--label-smoothing", "0.1"], 2, "not smoothed for multilabel"
     ),
     "a pooling the family has not": (
-        HEAD + "".join(ROWS), ["--pooling", "last"], 2, "the head of a modernbert looks at the first token or the mean of all"
+        HEAD + "".join(ROWS), ["--pooling", "last"], 2,
+        "the head of a modernbert looks at the first token or the mean of all",
     ),
     "an adapter on fresh weights": (HEAD + "".join(ROWS), ["--lora.rank", "4"], 2, "fresh weights"),
     "a frozen head": (HEAD + "".join(ROWS), ["--freeze", "class*"], 2, "would freeze the head"),

@@ -77,7 +77,6 @@ def test_rouge_n_counts_runs_that_both_have() -> None:
         "따른",
         "이하",
         "a-1'이라",
-        "ㆍ",
         "끝",
     ]
 

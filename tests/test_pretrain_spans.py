@@ -306,8 +306,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def trained(world: Path) -> Path:
-    """An encoder-decoder of 30 steps."""
-    words = ["--data", world / "data", "--tokenizer", world / "tokenizer", "--out", world / "run", "--steps", 30]
+    """An encoder-decoder of 60 steps."""
+    words = ["--data", world / "data", "--tokenizer", world / "tokenizer", "--out", world / "run", "--steps", 60]
     assert cli.main([*map(str, ["pretrain", *TINY, *words]), *FEW]) == 0
     return world / "run"
 
@@ -317,7 +317,7 @@ def test_a_fresh_encoder_decoder_learns_from_the_context_and_is_a_marian(trained
     assert result["unit"] == "nats per dropped token"
     assert result["validation"] < 0.9 * result["unigram"] and 0.2 < result["accuracy"] < 1
     samples = (trained / "samples.md").read_text(encoding="utf-8")
-    assert "**" in samples.rpartition("## Step 30")[2]
+    assert "**" in samples.rpartition("## Step 60")[2]
     loaded = load(trained, ("encoder-decoder",))
     assert loaded.model.config.start_id == loaded.tokenizer.bos
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(trained / "model").eval()

@@ -338,16 +338,29 @@ def test_content_is_seen_through_files_folders_and_globs(workplace):
     Path("folder/c.txt").write_text("d")
     Path("a.txt").write_text("b")
     assert not set(before) & {content_of(path) for path in ("a.txt", "folder", "*/*.txt")}
-    assert content_of("sample:text") and content_of("no such file") == ""
+    aligned = content_of("a.txt:folder/c.txt")
+    Path("folder/c.txt").write_text("e")
+    assert aligned and aligned != content_of("a.txt:folder/c.txt")
+    assert content_of("sample:text") and content_of("no such file") == content_of("a.txt:no such file") == ""
+
+
+CHAT = ["prepare", "tokenizer", "pretrain", "sft", "evaluate"]
+STAGES_OF = {
+    "classifier": ["prepare", "tokenizer", "encoder", "classifier"],
+    "korean-chat": CHAT,
+    "quickstart": CHAT,
+    "translator": ["vocabulary", "translator"],
+}
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_that_come_with_dodam_can_be_read(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("text", "conversations"):
+    for name in ("text", "conversations", "pairs"):
         Path(name).mkdir()
-    names = [stage.name for stage in read(path).stages]
-    assert names == ["prepare", "tokenizer", "pretrain", "sft", "evaluate"]
+    for name in ("labelled.tsv", "pairs/train.en", "pairs/train.de"):
+        Path(name).write_text("one\ttwo\n")
+    assert [stage.name for stage in read(path).stages] == STAGES_OF[path.stem]
 
 
 def start_until(stage: str, overrides: list[str]) -> subprocess.Popen:

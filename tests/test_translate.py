@@ -134,5 +134,7 @@ def test_scores_are_sacrebleus_with_an_interval_around_them() -> None:
     for row in rows.values():
         assert row["low"] < row["value"] < row["high"] and row["n"] == 20
     assert "tok:13a" in rows["bleu"]["signature"] and "nc:6" in rows["chrf"]["signature"]
+    hardly = translation.corpus_scores(["a b c d e f", *["x y"] * 200], ["a b c d e f"] * 201)
+    assert all(row["low"] <= row["value"] <= row["high"] for row in hardly)  # where some resamples score nothing
     nothing = {row["metric"]: row for row in translation.corpus_scores([""] * 3, ["a b c d"] * 3)}
     assert nothing["bleu"]["value"] == nothing["bleu"]["low"] == nothing["bleu"]["high"] == 0

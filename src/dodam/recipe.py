@@ -28,7 +28,7 @@ REFERENCE = re.compile(r"(?:(?<==)|^)@([\w-]+)")
 """`@pretrain`, `@prepare/documents`, or `base=@pretrain` where a label goes before a path."""
 
 RESERVED = ("model", "report")
-PATHS = ("data", "replay", "model", "tokenizer")
+PATHS = ("data", "dev", "sts", "labels", "replay", "model", "tokenizer")
 """The flags that name what a stage reads."""
 
 KNOBS = ("checkpoint_seconds", "microbatch", "threads", "device")
@@ -219,9 +219,11 @@ def _check_paths(config: dict[str, Any], where: str) -> None:
 
 
 def _matches(path: str) -> list[str]:
-    """The path, or what the glob matches; empty if there is nothing."""
+    """The path, what the glob matches, or both files of line-aligned `a.en:b.de`; empty if there is nothing."""
     path = os.path.expanduser(path)
-    return [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
+    found = [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
+    splits = [[path[:place], path[place + 1 :]] for place, sign in enumerate(path) if sign == ":"]
+    return found or next((sides for sides in splits if all(map(os.path.exists, sides))), [])
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

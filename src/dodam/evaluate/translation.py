@@ -27,6 +27,7 @@ def corpus_scores(given: Sequence[str], references: Sequence[str], seed: int = 0
 
     rows = []
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+        of_one_kind(metric)
         found = metric.corpus_score(given, [references], n_bootstrap=RESAMPLES)
         signature = str(metric.get_signature())
         told = json.loads(found.format(width=4, signature=signature, is_json=True))
@@ -37,6 +38,19 @@ def corpus_scores(given: Sequence[str], references: Sequence[str], seed: int = 0
     value, low, high = score.interval(rouge, 100.0, seed)
     rows.append({"metric": "rouge-l", "value": value, "low": low, "high": high, "signature": ""})
     return [{**row, "n": len(given)} for row in rows]
+
+
+def of_one_kind(metric: Any) -> None:
+    """Make a metric of sacreBLEU give floats always: its resamples give numpy's where they score something, and both
+    kinds together it cannot add."""
+    score_of = metric._compute_score_from_stats
+
+    def as_float(stats: Any) -> Any:
+        found = score_of(stats)
+        found.score = float(found.score)
+        return found
+
+    metric._compute_score_from_stats = as_float
 
 
 def write(

@@ -78,7 +78,8 @@ class Classify(Training):
     """What the head looks at: the first token, the mean of all, the last token; auto: as transformers does in the
     model's family."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """Share of the numbers the head reads that are dropped while training."""
+    """Share of embeddings, of what each part of a block adds and of what the head reads that is dropped while
+    training."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: rare labels count as much as frequent ones."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
@@ -155,6 +156,7 @@ def run(config: Classify) -> dict[str, Any]:
     if done and "report" in done:
         return done
     from dodam.models.heads import freeze_language_head
+    from dodam.nn.dropout import set_dropout
     from dodam.stages.labelled import LabelledLoader, held_back_loss
     from dodam.train.optim import OptimConfig
 
@@ -171,6 +173,7 @@ def run(config: Classify) -> dict[str, Any]:
     factors = training.choose_parts(config, model)
     freeze_language_head(model)
     model.classifier.requires_grad_(True)  # an adapter froze it
+    set_dropout(model, config.dropout)
     if choices["compiled"]:
         training.compile_blocks(model)
     step = -(-context // 4) if choices["compiled"] else 8  # each length is compiled anew
