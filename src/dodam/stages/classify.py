@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from annotated_types import Ge, Gt, Lt, MinLen
 
-from dodam import config as configs
 from dodam import files
 from dodam.errors import UsageError
 from dodam.stages import training
 from dodam.stages.training import Setup, Training
-from dodam.versions import versions
 
 if TYPE_CHECKING:
     import torch
@@ -155,6 +153,8 @@ def run(config: Classify) -> dict[str, Any]:
     done = training.open_run(config, "classify")
     if done and "report" in done:
         return done
+    from dodam.exchange.heads import save_classifier
+    from dodam.folder import FORMAT
     from dodam.models.heads import freeze_language_head
     from dodam.nn.dropout import set_dropout
     from dodam.stages.labelled import LabelledLoader, held_back_loss
@@ -180,6 +180,11 @@ def run(config: Classify) -> dict[str, Any]:
     rows = LabelledLoader(*learned, choices["batch"], tokenizer.pad, config.seed, step, context)
     held_back_rows = LabelledLoader(*held_back, 1, tokenizer.pad, 0, 1, 0)
     plain = task.plain_objective(machine.torch_dtype)
+
+    def save(path: Path, info: dict[str, Any], card: str) -> None:
+        info = {"format": FORMAT, **info, **task.told(), "context": context}
+        save_classifier(path, model, tokenizer, task.names, task.problem, info=info, card=card)
+
     setup = Setup(
         model=model,
         tokenizer=tokenizer,
@@ -193,9 +198,10 @@ def run(config: Classify) -> dict[str, Any]:
         chat_template=None,
         card=card_of(config, task, lineage),
         factors=factors,
+        save=save,
     )
     result = training.train_run(config, "classify", setup, choices)
-    return finish(config, setup, task, result, choices)
+    return finish(config, task, result, choices)
 
 
 def card_of(config: Classify, task: Task, lineage: dict[str, Any]) -> dict[str, Any]:
@@ -351,25 +357,13 @@ def learning_rates(config: Classify, model: Any) -> dict[str, float]:
     return {**tuned, **small, "head": fresh["head"]}
 
 
-def finish(
-    config: Classify, setup: Setup, task: Task, result: dict[str, Any], choices: dict[str, Any]
-) -> dict[str, Any]:
-    """Put the classifier where the shared part has put the encoder or decoder alone, measure that folder on what was
-    held back, and write the report. A run that is stopped in here is finished when it is started again."""
-    from dodam.exchange.heads import save_classifier
-    from dodam.folder import FORMAT, model_card
+def finish(config: Classify, task: Task, result: dict[str, Any], choices: dict[str, Any]) -> dict[str, Any]:
+    """Measure the saved classifier on what was held back, and write the report. A run that is stopped in here is
+    finished when it is started again."""
     from dodam.generate.classifier import load_classifier
 
-    info = {
-        "format": FORMAT, "stage": "classify", "result": result, "choices": choices, "recipe": configs.to_json(config),
-        "versions": versions(), "seed": config.seed, "lineage": setup.card, **task.told(),
-        "context": choices["context"],
-    }  # fmt: skip
-    card = model_card(f"{config.out.name} (classify)", {**result, **setup.card})
-    folder = config.out / "model"
-    save_classifier(folder, setup.model, setup.tokenizer, task.names, task.problem, info=info, card=card)
     began = time.perf_counter()
-    classifier = load_classifier(folder, device=choices["machine"]["device"])
+    classifier = load_classifier(config.out / "model", device=choices["machine"]["device"])
     name = Path(config.dev[0]).name.partition(".")[0] if config.dev else "held-back"
     report = task.report(classifier, out=config.out, task=name, seed=config.seed, began=began)
     overall = [row for row in report["rows"] if row["task"] == name]

@@ -6,8 +6,6 @@ with the model, report.json and report.md, measured on held-back pairs and on fi
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -273,28 +271,17 @@ def learning_rates(config: Embed, model: Any) -> dict[str, float]:
     return {**tuned, **{key: RATES[key] * fresh[key] for key in ("embedding", "scalar")}}
 
 
-@contextmanager
-def resting(model: Any) -> Iterator[None]:
-    """Within, the model does not train: no gradients, no dropout, no compiled blocks."""
-    from dodam.stages.validation import eager
-
-    with eager(model):
-        model.eval()
-        try:
-            yield
-        finally:
-            model.train()
-
-
 def held_back_loss(model: Any, data: Data, rows: "TripletLoader", objective: "InfoNCE") -> float:
     """Mean loss of the first held-back rows. The same batches at every call.
 
     Texts alone are equal without dropout, so where there is nothing else it stays, and draws the same each time."""
     import torch
 
+    from dodam.stages.validation import evaluating
+
     total, weight = 0.0, 0.0
     torch.manual_seed(0)  # the loop sets its own before every step
-    with resting(model):
+    with evaluating(model):
         model.train(all(one.alone for one in data.held_back))
         for step in range(max(1, min(VALIDATED, len(data.held_back)) // rows.batch_size)):
             batch = rows.batch(step).to(model.embedding.weight.device)
@@ -308,10 +295,11 @@ def neighbours(start: "Embedder", data: Data, choices: dict[str, Any]) -> str:
     from dodam.data.triplets import distinct_texts
     from dodam.generate.classifier import encode_texts
     from dodam.generate.embedder import unit, vectors_of
+    from dodam.stages.validation import evaluating
 
     texts = distinct_texts(data.held_back or data.learned)[:NEIGHBOURS]
     encoded = encode_texts(start.tokenizer, [(text, None) for text in texts], choices["context"])
-    with resting(start.model):
+    with evaluating(start.model):
         vectors_ND = unit(vectors_of(start.model, encoded, start.tokenizer.pad, choices["pooling"]))
     cosines = vectors_ND @ vectors_ND.T
     shown = []

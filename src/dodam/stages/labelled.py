@@ -4,8 +4,7 @@ In come encoded texts with what is true of them; out go batches, every one a fun
 those held back. B texts of a batch, T tokens, N texts.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import torch
 
 from dodam.data.batch import IGNORED
 from dodam.generate.classifier import AT_ONCE, Encoded, TextBatch, collate
-from dodam.stages.validation import eager
+from dodam.stages.validation import evaluating
 from dodam.train.objective import Objective
 
 VALIDATED = 1024  # texts read at every validation
@@ -90,20 +89,10 @@ class LabelledLoader:
         return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.texts))
 
 
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Within, nothing is dropped."""
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train()
-
-
 def held_back_loss(model: Any, rows: LabelledLoader, loss: Objective) -> float:
     """Mean loss of the first held-back texts, unweighted and unsmoothed. The same texts at every call."""
     count, total, weight = min(VALIDATED, len(rows.texts)), 0.0, 0.0
-    with eager(model), evaluating(model):
+    with evaluating(model):
         for first in range(0, count, AT_ONCE):
             batch = rows.collated(range(first, min(first + AT_ONCE, count))).to(model.embedding.weight.device)
             total += float(loss(model, batch))

@@ -6,8 +6,6 @@ run folder with the model, and a report of how it translates held-back pairs: BL
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,6 +103,7 @@ def train(config: Seq2seq) -> dict[str, Any]:
     from dodam.folder import LoadedModel
     from dodam.generate.translate import translate
     from dodam.nn.dropout import set_dropout
+    from dodam.stages.validation import evaluating
     from dodam.train.label_smoothing import SmoothedCrossEntropy
     from dodam.train.optim import OptimConfig
 
@@ -133,7 +132,7 @@ def train(config: Seq2seq) -> dict[str, Any]:
         return batch.split(config.microbatch) if config.microbatch else [batch]
 
     def sample() -> str:
-        with resting(model):
+        with evaluating(model):
             written = translate(writer, [pair.source for pair in shown], beams=1, max_tokens=SHOWN_TOKENS)
         texts = zip(shown, written, strict=True)
         return "\n\n".join(f"> {pair.source}\n>\n> **{text}**\n>\n> {pair.target}" for pair, text in texts)
@@ -270,27 +269,14 @@ def bounds(config: Seq2seq, choices: dict[str, Any], loader: "PairLoader") -> "L
     return loop if config.budget is None else replace(loop, steps=MOST_EPOCHS * loader.batches_per_epoch)
 
 
-@contextmanager
-def resting(model: "EncoderDecoder") -> "Iterator[None]":
-    """Within, the model does not train: no gradients, no dropout."""
-    import torch
-
-    training_mode = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training_mode)
-
-
 def target_loss(model: "EncoderDecoder", held: "PairLoader", machine: "Machine") -> float:
     """Mean cross-entropy (nats) of held-back target tokens, not smoothed. The same pairs at every call."""
+    from dodam.stages.validation import evaluating
     from dodam.train.label_smoothing import SmoothedCrossEntropy
 
     objective = SmoothedCrossEntropy(0.0, machine.torch_dtype)
     total, weight, read = 0.0, 0.0, 0
-    with resting(model):
+    with evaluating(model):
         for step in range(held.batches_per_epoch):
             batch = held.batch(step).to(machine.device)
             total += float(objective(model, batch))

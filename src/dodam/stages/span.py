@@ -32,8 +32,8 @@ from dodam.generate.spans import (
     tokens_of,
 )
 from dodam.models.heads import classify
-from dodam.stages.labelled import Rows, evaluating
-from dodam.stages.validation import eager
+from dodam.stages.labelled import Rows
+from dodam.stages.validation import evaluating
 from dodam.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class SpanTask:
 
     def samples(self, model: Any, tokenizer: Tokenizer, context: int) -> str:
         questions = self.held_back[:SAMPLES]
-        with eager(model), evaluating(model):
+        with evaluating(model):
             reading = encode_questions(tokenizer, questions, context)
             logits = token_logits_of(model, [window.row for window in reading.windows], tokenizer.pad)
         found = decoded(

@@ -39,8 +39,8 @@ from dodam.generate.classifier import (
     probabilities,
 )
 from dodam.models.heads import classify
-from dodam.stages.labelled import Rows, evaluating
-from dodam.stages.validation import eager
+from dodam.stages.labelled import Rows
+from dodam.stages.validation import evaluating
 from dodam.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class TextTask:
 
     def samples(self, model: Any, tokenizer: Tokenizer, context: int) -> str:
         examples = self.held_back[:SAMPLES]
-        with eager(model), evaluating(model):
+        with evaluating(model):
             encoded = encode_texts(tokenizer, [(one.text, one.text2) for one in examples], context)
             logits = logits_of(model, encoded, tokenizer.pad)
         shown = []

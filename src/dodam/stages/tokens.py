@@ -26,8 +26,8 @@ from dodam.generate.classifier import Classifier, TextBatch, token_logits_of
 from dodam.generate.entities import Tagging, decoded, encode_texts, exact, tags_from, tell_entities
 from dodam.generate.pieces import tails_of
 from dodam.models.heads import classify
-from dodam.stages.labelled import Rows, evaluating
-from dodam.stages.validation import eager
+from dodam.stages.labelled import Rows
+from dodam.stages.validation import evaluating
 from dodam.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class TokenTask:
 
     def samples(self, model: Any, tokenizer: Tokenizer, context: int) -> str:
         texts = self.held_back[:SAMPLES]
-        with eager(model), evaluating(model):
+        with evaluating(model):
             tagging = encode_texts(tokenizer, [one.text for one in texts], context)
             logits = token_logits_of(model, [window.row for window in tagging.windows], tokenizer.pad)
         shown = []

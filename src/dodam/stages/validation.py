@@ -36,15 +36,18 @@ EAGER: dict[str, Any] = {"run_block": Block.__call__, "run_decoder_block": Decod
 
 
 @contextmanager
-def eager(model: Decoder | Encoder | EncoderDecoder) -> Iterator[None]:
-    """Within, the model runs without gradients and without compiled blocks (odd shapes would compile anew)."""
-    compiled = {name: getattr(model, name) for name in EAGER if hasattr(model, name)}
+def evaluating(model: Decoder | Encoder | EncoderDecoder) -> Iterator[None]:
+    """Within, the model does not train: no gradients, nothing is dropped, and no compiled blocks, as odd shapes would
+    be compiled anew."""
+    training, compiled = model.training, {name: getattr(model, name) for name in EAGER if hasattr(model, name)}
     for name in compiled:
         setattr(model, name, EAGER[name])
+    model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
+        model.train(training)
         for name, run in compiled.items():
             setattr(model, name, run)
 
@@ -59,7 +62,7 @@ def bits_per_byte(
     count = measured_rows(rows)
     nats, num_bytes = 0.0, 0
     device = model.embedding.weight.device.type
-    with eager(model), torch.autocast(device, dtype, enabled=dtype != torch.float32):
+    with evaluating(model), torch.autocast(device, dtype, enabled=dtype != torch.float32):
         for first in range(0, count, ROWS_AT_ONCE):
             taken = rows.rows(first, min(ROWS_AT_ONCE, count - first))
             batch = token_batch(taken, document_mask=document_mask, bos=tokenizer.bos)
@@ -81,7 +84,7 @@ def masked_loss(model: Encoder, rows: RowLoader, masking: "Masking", dtype: torc
     are hidden. The same rows and the same masks at every call."""
     count, device = measured_rows(rows), model.embedding.weight.device
     nats, right, total = 0.0, 0, 0
-    with eager(model), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    with evaluating(model), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for first in range(0, count, ROWS_AT_ONCE):
             taken = rows.rows(first, min(ROWS_AT_ONCE, count - first))
             transformed_ND, labels_N = masked_positions(model, masking.batch(taken, first, hide_all=True).to(device))
@@ -99,7 +102,7 @@ def span_loss(
     told right, and their number. The same rows and the same drops at every call."""
     count, device = measured_rows(rows), model.embedding.weight.device
     nats, right, total = 0.0, 0, 0
-    with eager(model), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    with evaluating(model), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for first in range(0, count, ROWS_AT_ONCE):
             taken = rows.rows(first, min(ROWS_AT_ONCE, count - first))
             batch = corruption.batch(taken, first).to(device)
@@ -117,7 +120,7 @@ def answer_loss(model: Decoder, rows: "PackedLoader", dtype: torch.dtype) -> flo
     objective = TokenCrossEntropy(dtype)
     count = min(rows.rows_per_epoch, max(1, TOKENS // rows.context))
     total, weight = 0.0, 0.0
-    with eager(model):
+    with evaluating(model):
         for first in range(0, count, ROWS_AT_ONCE):
             batch = rows.batch(first, min(ROWS_AT_ONCE, count - first)).to(model.embedding.weight.device)
             total += float(objective(model, batch))
@@ -128,7 +131,7 @@ def answer_loss(model: Decoder, rows: "PackedLoader", dtype: torch.dtype) -> flo
 def continuations(model: Decoder, tokenizer: "Tokenizer", rows: RowLoader, count: int = 4) -> str:
     """The beginnings of some held-back rows and how the model goes on, as Markdown."""
     prompts = [row[:16].tolist() for row in rows.rows(0, min(count, rows.rows_per_epoch))]
-    with eager(model):
+    with evaluating(model):
         outputs = generate(
             model, prompts, SamplingParams(max_tokens=48, temperature=0.8, seed=0), stop_ids=(tokenizer.eos,)
         )
@@ -142,7 +145,7 @@ def fills(model: Encoder, tokenizer: "Tokenizer", rows: RowLoader, masking: "Mas
     taken = rows.rows(0, min(count, rows.rows_per_epoch))
     batch = masking.batch(taken, 0, hide_all=True).to(model.embedding.weight.device)
     guesses_BT = batch.labels_BT.clone()
-    with eager(model):
+    with evaluating(model):
         guesses_BT[batch.labels_BT != IGNORED] = model.output(masked_positions(model, batch)[0]).argmax(-1)
     shown = []
     for row, guesses in zip(taken.tolist(), guesses_BT.tolist(), strict=True):
@@ -165,7 +168,7 @@ def written_spans(
     targets = [corruption.spans(labels) for labels in batch.labels_BT.tolist()]
     *_, closing = targets[0]
     params = BeamParams(beams=1, max_tokens=batch.labels_BT.shape[1])
-    with eager(model):
+    with evaluating(model):
         found = beam_search(model, batch.source_BS.tolist(), params, stop_ids=(closing,))
     shown = []
     for source, truths, written in zip(batch.source_BS.tolist(), targets, found, strict=True):
@@ -200,7 +203,7 @@ def filled(truth: str, guess: str) -> str:
 
 def answers(model: Decoder, tokenizer: "Tokenizer", questions: list[list[int]]) -> str:
     """What the model answers to encoded conversations that end with a question, as Markdown."""
-    with eager(model):
+    with evaluating(model):
         outputs = generate(
             model, questions, SamplingParams(max_tokens=96, temperature=0.0), stop_ids=(tokenizer.end, tokenizer.eos)
         )
