@@ -19,7 +19,7 @@ from dodam.data.loader import RowLoader
 from dodam.data.pairs import Framing, PairBatch, framed_tokenizer, framing
 from dodam.errors import UsageError
 from dodam.models.encoder_decoder import EncoderDecoder
-from dodam.stages.masked import COUNTED, half_done, tell
+from dodam.stages.masked import COUNTED, Plateau, tell
 from dodam.stages.pretrain import Pretrain, Task
 from dodam.stages.validation import measured_rows, span_loss, written_spans
 from dodam.train.label_smoothing import SmoothedCrossEntropy
@@ -147,36 +147,22 @@ def corrupted_task(
     )
 
 
-class Measure:
-    """How well the dropped tokens of held-back rows are told: nats per token, each given those before it. The same rows
-    and drops at every call.
+class Measure(Plateau):
+    """How well the dropped tokens of held-back rows are told: nats per token, each given those before it."""
 
-    Beside it stands what token frequencies alone would give (`unigram`), as in masked pretraining."""
+    what = "dropped"
 
     def __init__(
         self, corruption: Corruption, rows: RowLoader, held_back: RowLoader, dtype: torch.dtype, out: Path
     ) -> None:
         self.corruption, self.held_back, self.dtype, self.out = corruption, held_back, dtype, out
         self.unigram = unigram_nats(corruption, rows, held_back)
-        self.accuracy: float | None = None
         tell(f"frequencies alone tell dropped tokens of held-back text with {self.unigram:.4f} nats each")
 
-    def __call__(self, model: EncoderDecoder) -> float:
+    def look(self, model: EncoderDecoder) -> float:
         nats, self.accuracy, count = span_loss(model, self.held_back, self.corruption, self.dtype)
         tell(f"{self.accuracy:.1%} of {count:,} dropped tokens told right")
-        if nats >= self.unigram and half_done(self.out):
-            tell(
-                f"ALARM: half the run is over, and {nats:.4f} nats per dropped token are no better than frequencies "
-                f"alone ({self.unigram:.4f}): nothing is learned from the context yet. More steps, a lower "
-                "--learning-rate or a longer --warmup may mend that"
-            )
         return nats
-
-    def result(self, model: EncoderDecoder) -> dict[str, Any]:
-        """What --json prints of it at the end."""
-        if self.accuracy is None:  # the run was begun again after its last step
-            self(model)
-        return {"accuracy": self.accuracy, "unigram": self.unigram}
 
 
 def unigram_nats(corruption: Corruption, rows: RowLoader, held_back: RowLoader) -> float:

@@ -132,34 +132,52 @@ def masked_task(
     )
 
 
-class Measure:
-    """How well held-back rows are filled in: nats per masked token. The same rows and masks at every call.
+class Plateau:
+    """How well hidden tokens of held-back rows are told, beside what token frequencies alone would give (`unigram`): a
+    loss that stays above that has learned nothing from the context. It is said before the run, and with an alarm when
+    half the run is over and that is still so."""
 
-    Beside it stands what token frequencies alone would give (`unigram`): a loss that stays above it has learned nothing
-    from the context. It is said before the run, and with an alarm when half the run is over and that is still so."""
+    what: str
+    """What a token that is to be told is called."""
+    unigram: float
+    out: Path
+    accuracy: float | None = None
 
-    def __init__(self, masking: Masking, rows: RowLoader, held_back: RowLoader, dtype: torch.dtype, out: Path) -> None:
-        self.masking, self.held_back, self.dtype, self.out = masking, held_back, dtype, out
-        self.unigram = unigram_nats(masking, rows, held_back)
-        self.accuracy: float | None = None
-        tell(f"frequencies alone fill in held-back text with {self.unigram:.4f} nats per masked token")
+    def look(self, model: Any) -> float:
+        """Nats per token of the held-back rows, the same at every call; notes the accuracy and tells it."""
+        raise NotImplementedError
 
-    def __call__(self, model: Encoder) -> float:
-        nats, self.accuracy, count = masked_loss(model, self.held_back, self.masking, self.dtype)
-        tell(f"{self.accuracy:.1%} of {count:,} masked tokens filled in right")
+    def __call__(self, model: Any) -> float:
+        nats = self.look(model)
         if nats >= self.unigram and half_done(self.out):
             tell(
-                f"ALARM: half the run is over, and {nats:.4f} nats per masked token are no better than frequencies "
-                f"alone ({self.unigram:.4f}): nothing is learned from the context yet. More steps, a lower "
+                f"ALARM: half the run is over, and {nats:.4f} nats per {self.what} token are no better than "
+                f"frequencies alone ({self.unigram:.4f}): nothing is learned from the context yet. More steps, a lower "
                 "--learning-rate or a longer --warmup may mend that"
             )
         return nats
 
-    def result(self, model: Encoder) -> dict[str, Any]:
+    def result(self, model: Any) -> dict[str, Any]:
         """What --json prints of it at the end."""
         if self.accuracy is None:  # the run was begun again after its last step
             self(model)
         return {"accuracy": self.accuracy, "unigram": self.unigram}
+
+
+class Measure(Plateau):
+    """How well held-back rows are filled in: nats per masked token."""
+
+    what = "masked"
+
+    def __init__(self, masking: Masking, rows: RowLoader, held_back: RowLoader, dtype: torch.dtype, out: Path) -> None:
+        self.masking, self.held_back, self.dtype, self.out = masking, held_back, dtype, out
+        self.unigram = unigram_nats(masking, rows, held_back)
+        tell(f"frequencies alone fill in held-back text with {self.unigram:.4f} nats per masked token")
+
+    def look(self, model: Encoder) -> float:
+        nats, self.accuracy, count = masked_loss(model, self.held_back, self.masking, self.dtype)
+        tell(f"{self.accuracy:.1%} of {count:,} masked tokens filled in right")
+        return nats
 
 
 def tell(text: str) -> None:

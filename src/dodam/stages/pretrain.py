@@ -163,10 +163,15 @@ def run(config: Pretrain) -> dict[str, Any]:
         result |= more
         files.write_json(config.out / "result.json", result)
     if config.budget is not None:
-        depth = [] if loaded else [f"--depth {choices['depth']}"]
-        same = [*depth, f"--batch {choices['batch']}", f"--steps {result['steps']}"]
-        print(f"pretrain: to repeat it: {' '.join(same)}", file=sys.stderr)
+        tell_how_to_repeat(choices, result, fresh=loaded is None)
     return result
+
+
+def tell_how_to_repeat(choices: dict[str, Any], result: dict[str, Any], *, fresh: bool) -> None:
+    """What was chosen for a budget, as flags."""
+    depth = [f"--depth {choices['depth']}"] if fresh else []
+    same = [*depth, f"--batch {choices['batch']}", f"--steps {result['steps']}"]
+    print(f"pretrain: to repeat it: {' '.join(same)}", file=sys.stderr)
 
 
 def card_of(

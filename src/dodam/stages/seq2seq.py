@@ -148,17 +148,24 @@ def train(config: Seq2seq) -> dict[str, Any]:
         unit="nats per target token",
         sample=sample,
         chat_template=None,
-        card={
-            "base": str(config.model or ""),
-            "base lineage": loaded.info.get("lineage", {}) if loaded else {},
-            "data": list(config.data),
-            "tokenizer": tokenizer.fingerprint,
-            "pairs": len(learned),
-            "positions padded": round(loader.wasted, 6),
-        },
+        card=card_of(config, loaded, tokenizer, loader),
         factors=factors,
     )
     return training.train_run(config, "seq2seq", setup, choices)
+
+
+def card_of(
+    config: Seq2seq, loaded: "LoadedModel[EncoderDecoder] | None", tokenizer: "Tokenizer", loader: "PairLoader"
+) -> dict[str, Any]:
+    """What the model card tells of what was read."""
+    return {
+        "base": str(config.model or ""),
+        "base lineage": loaded.info.get("lineage", {}) if loaded else {},
+        "data": list(config.data),
+        "tokenizer": tokenizer.fingerprint,
+        "pairs": len(loader.pairs),
+        "positions padded": round(loader.wasted, 6),
+    }
 
 
 def read(config: Seq2seq) -> "tuple[list[Pair], list[Pair]]":
