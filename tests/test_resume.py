@@ -29,7 +29,7 @@ STAGES = {
     "seq2seq": [
         "seq2seq", "--data", "{data}/documents/train-*.parquet", "--columns", "source=text", "target=language",
         "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "64", "--microbatch", "2", "--report-pairs", "0",
-        "--validate-every", "0.5",
+        "--validate-every", "0.5", "--bpe-dropout", "0.1",
     ],
     "classify": [
         "classify", "--data", "{data}/documents/train-*.parquet", "--columns", "text=text", "label=bytes",

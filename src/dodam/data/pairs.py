@@ -6,7 +6,7 @@ B pairs of a batch, S source positions, T target positions.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, pairwise, zip_longest
@@ -24,6 +24,7 @@ from dodam.data.readers import lines
 from dodam.data.sources import OR_SKIP, SAMPLE, Row, Skipped, read_rows
 from dodam.data.text import clean
 from dodam.errors import DataError, UsageError
+from dodam.tokenizer.bpe_dropout import BpeDropout
 from dodam.tokenizer.tokenizer import Tokenizer
 
 USUAL = {
@@ -190,6 +191,24 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[Pair], context: int) -> l
     ]
 
 
+def recutting(
+    tokenizer: Tokenizer, pairs: Sequence[Pair], encoded: Sequence[EncodedPair], context: int, share: float, seed: int
+) -> Callable[[int, int], EncodedPair]:
+    """Pair i as it is read in pass n: both sides cut anew with a share of the merges dropped. A cut that is longer than
+    the context gives way to the usual one. ValueError as `BpeDropout` says."""
+    frame, dropout = framing(tokenizer), BpeDropout(tokenizer, share, seed)
+    words = [(dropout.words(pair.source), dropout.words(pair.target)) for pair in pairs]
+
+    def recut(item: int, epoch: int) -> EncodedPair:
+        numbers = (2 * (epoch * len(pairs) + item) + side for side in (0, 1))
+        sides = [frame.framed(dropout.encode(*one).tolist()) for one in zip(words[item], numbers, strict=True)]
+        if max(map(len, sides)) > context:
+            return encoded[item]
+        return EncodedPair(*(np.array(ids, np.int32) for ids in sides))
+
+    return recut
+
+
 @dataclass(frozen=True)
 class PairBatch:
     """Sources, and what is to be written for them. `real_BS` is True where a source has a token; `target_BT` is what
@@ -244,8 +263,10 @@ class PairLoader:
         start: int,
         seed: int,
         most_pairs: int | None = None,
+        recut: Callable[[int, int], EncodedPair] | None = None,
     ) -> None:
-        self.pairs, self.pad, self.start, self.seed = pairs, pad, start, seed
+        """`recut`: gives pair number i as it is read in pass n, where that is not always the same."""
+        self.pairs, self.pad, self.start, self.seed, self.recut = pairs, pad, start, seed, recut
         self.batch_tokens, self.most_pairs = batch_tokens, most_pairs or len(pairs)
         self.lengths = np.array([[len(pair.source), len(pair.target)] for pair in pairs]).reshape(-1, 2)
         self.batches = lru_cache(maxsize=2)(self._batches)
@@ -257,12 +278,13 @@ class PairLoader:
             if number == len(self.counts):
                 self.counts.append(len(self.batches(number)))
             if step < self.counts[number]:
-                return self.padded(self.batches(number)[step])
+                return self.padded(self.batches(number)[step], number)
             step -= self.counts[number]
         raise AssertionError("a pass without batches")
 
-    def padded(self, items: np.ndarray) -> PairBatch:
-        return padded_batch([self.pairs[item] for item in items], pad=self.pad, start=self.start)
+    def padded(self, items: np.ndarray, epoch: int) -> PairBatch:
+        pairs = [self.recut(int(item), epoch) if self.recut else self.pairs[item] for item in items]
+        return padded_batch(pairs, pad=self.pad, start=self.start)
 
     @property
     def batches_per_epoch(self) -> int:

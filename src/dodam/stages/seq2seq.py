@@ -6,6 +6,7 @@ run folder with the model, and a report of how it translates held-back pairs: BL
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,6 +68,9 @@ class Seq2seq(Training):
     """Share of what each part adds, and of embeddings, that is dropped while training."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1
     """Share of each label's probability that is spread over the whole vocabulary."""
+    bpe_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the tokenizer's merges dropped by chance whenever a pair is read, so that words are seen in other pieces
+    each time: 0.1 helps where there are few pairs."""
     batch_tokens: Annotated[int, Gt(0)] = 4096
     """A step reads as many pairs as fit: pairs times the longest side among them. --batch limits the pairs too."""
     epochs: Annotated[float, Gt(0)] | None = None
@@ -114,9 +118,14 @@ def train(config: Seq2seq) -> dict[str, Any]:
     tokenizer = loaded.tokenizer if loaded else find_tokenizer(config, learned_pairs)
     context = context_of(config, loaded)
     model: EncoderDecoder = loaded.model if loaded else fresh(config, tokenizer, context).to(machine.device)
-    learned, held_back = encoded(config, tokenizer, learned_pairs, held_pairs, context)
+    learned_pairs, learned = encoded(config, tokenizer, learned_pairs, context)
+    if not learned:
+        mend = "Check --context and the files."
+        raise DataError("no pair can be learned from", where=", ".join(config.data), mend=mend)
+    _, held_back = encoded(config, tokenizer, held_pairs, context)
     framing = {"pad": tokenizer.pad, "start": model.config.start_id, "batch_tokens": config.batch_tokens}
-    loader = PairLoader(learned, **framing, seed=config.seed, most_pairs=config.batch)
+    recut = recutting_of(config, tokenizer, learned_pairs, learned, context)
+    loader = PairLoader(learned, **framing, seed=config.seed, most_pairs=config.batch, recut=recut)
     held = PairLoader(held_back, **framing, seed=config.seed)
     training.same_data(config, choices, loader.fingerprint + held.fingerprint)
     if not choices:
@@ -226,21 +235,30 @@ def fresh(config: Seq2seq, tokenizer: "Tokenizer", context: int) -> "EncoderDeco
 
 
 def encoded(
-    config: Seq2seq, tokenizer: "Tokenizer", learned: "list[Pair]", held_back: "list[Pair]", context: int
-) -> "tuple[list[EncodedPair], list[EncodedPair]]":
-    """Both parts as ids. Pairs with a side longer than the context are left out and counted. DataError when none is
-    left to learn from."""
+    config: Seq2seq, tokenizer: "Tokenizer", pairs: "list[Pair]", context: int
+) -> "tuple[list[Pair], list[EncodedPair]]":
+    """Those pairs of which both sides fit the context, as texts and as ids; the others are counted."""
     from dodam.data.pairs import encode_pairs
 
-    parts = [encode_pairs(tokenizer, part, context) for part in (learned, held_back)]
-    fitting = [[pair for pair in part if pair is not None] for part in parts]
-    if too_long := sum(map(len, parts)) - sum(map(len, fitting)):
+    found = zip(pairs, encode_pairs(tokenizer, pairs, context), strict=True)
+    fitting = [(pair, ids) for pair, ids in found if ids is not None]
+    if too_long := len(pairs) - len(fitting):
         print(f"seq2seq: left out: {too_long:,} pairs with a side of more than {context} tokens.", file=sys.stderr)
-    if not fitting[0]:
-        raise DataError(
-            "no pair can be learned from", where=", ".join(config.data), mend="Check --context and the files."
-        )
-    return fitting[0], fitting[1]
+    return [pair for pair, _ in fitting], [ids for _, ids in fitting]
+
+
+def recutting_of(
+    config: Seq2seq, tokenizer: "Tokenizer", pairs: "list[Pair]", encoded: "list[EncodedPair]", context: int
+) -> "Callable[[int, int], EncodedPair] | None":
+    """How pairs are cut anew for each pass, if they are. UsageError for a tokenizer that cannot."""
+    from dodam.data.pairs import recutting
+
+    if not config.bpe_dropout:
+        return None
+    try:
+        return recutting(tokenizer, pairs, encoded, context, config.bpe_dropout, config.seed)
+    except ValueError as error:
+        raise UsageError(str(error), where="--bpe-dropout", mend="Leave the flag out.") from None
 
 
 def tell(loader: "PairLoader", held: "PairLoader") -> None:
