@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dodam import cli
 from dodam.data.pairs import EncodedPair, Pair, PairLoader, encode_pairs, recutting
+from dodam.generate.classifier import encode_texts, recut_texts, with_template
 from dodam.tokenizer.bpe_dropout import BpeDropout
 from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 from dodam.tokenizer.train import learn
@@ -65,6 +66,22 @@ def test_pairs_are_cut_anew_in_every_pass_and_the_same_in_every_process() -> Non
     for batch in (first, second):
         texts = {TOKENIZER.decode(row) for row in batch.source_BS.tolist()}
         assert texts == set(TEXTS)
+
+
+@pytest.mark.parametrize("second", [None, TEXTS[3]])
+def test_texts_to_label_are_cut_anew_in_every_step(second: str | None) -> None:
+    tokenizer = with_template(TOKENIZER, "encoder")
+    texts = [(text, second) for text in TEXTS[:3]]
+    recut = recut_texts(tokenizer, texts, 128, 0.3, seed=4)
+    (usual,) = encode_texts(tokenizer, texts[:1], 128)
+    drawn = [recut(0, step) for step in range(8)]
+    assert drawn == [recut_texts(tokenizer, texts, 128, 0.3, seed=4)(0, step) for step in range(8)]
+    assert len({tuple(one.ids) for one in drawn}) > 1
+    assert {tokenizer.decode(one.ids) for one in drawn} == {tokenizer.decode(usual.ids)}
+    special = {tokenizer.token_id(name) for name in ("<cls>", "<sep>")}
+    assert all([t for t in one.ids if t in special] == [t for t in usual.ids if t in special] for one in drawn)
+    short = recut_texts(tokenizer, texts, 16, 0.3, seed=4)(0, 0)
+    assert len(short.ids) <= 16 and short.cut
 
 
 def test_a_cut_longer_than_the_context_gives_way_to_the_usual_one() -> None:

@@ -25,7 +25,7 @@ from dodam.generate.classifier import Encoded, collate, encode_texts, frame_of, 
 from dodam.models.build import build_decoder, decoder_config
 from dodam.models.encoder import build_encoder, encoder_config
 from dodam.models.heads import add_head, classify
-from dodam.stages.labelled import LabelledLoader
+from dodam.stages.labelled import LabelledLoader, Rows
 from dodam.stages.texts import LabelLoss
 from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 from dodam.tokenizer.train import fill_up, learn
@@ -173,7 +173,7 @@ def test_batches_are_of_like_length_and_every_pass_has_each_text_once() -> None:
     targets = np.arange(96)
 
     def loader() -> LabelledLoader:
-        return LabelledLoader(texts, targets, 8, 0, 5, 1, 0)
+        return LabelledLoader(Rows(texts, targets), 8, 0, 5, 1, 0)
 
     one = loader()
     seen = [one.batch(step, 8)[0].targets.tolist() for step in range(36)]
@@ -185,8 +185,11 @@ def test_batches_are_of_like_length_and_every_pass_has_each_text_once() -> None:
     assert [number for part in parts for number in part.targets.tolist()] == seen[17]
     spread = [max(len(texts[i].ids) for i in batch) - min(len(texts[i].ids) for i in batch) for batch in seen]
     assert np.mean(spread) < 12  # drawn by chance it would be about 50
-    wide = LabelledLoader(texts, targets, 8, 0, 5, 16, 64).batch(0, 8)[0]
+    wide = LabelledLoader(Rows(texts, targets), 8, 0, 5, 16, 64).batch(0, 8)[0]
     assert wide.ids_BT.shape[1] % 16 == 0
+    recut = LabelledLoader(Rows(texts, targets, lambda item, step: Encoded([step], [0], False)), 8, 0, 5, 1, 0)
+    assert set(recut.batch(17, 8)[0].ids_BT.flatten().tolist()) == {17}
+    assert recut.collated([0]).ids_BT.tolist() == [texts[0].ids]  # what is measured is never cut anew
 
 
 # --- measures

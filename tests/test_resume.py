@@ -33,7 +33,7 @@ STAGES = {
     ],
     "classify": [
         "classify", "--data", "{data}/documents/train-*.parquet", "--columns", "text=text", "label=bytes",
-        "--model", "{base}", "--microbatch", "3",
+        "--model", "{base}", "--microbatch", "3", "--bpe-dropout", "0.1",
     ],
     "embed": [
         "embed", "--data", "{data}/documents/train-*.parquet", "--columns", "text=text", "--model", "{base}",

@@ -225,7 +225,7 @@ def test_the_loss_is_torchs_over_the_tokens_that_are_told(tokenizer: Tokenizer) 
     rows = [window.row for window in encoded.windows]
     targets = [rng.integers(-1, 3, len(row.ids)) for row in rows]
     targets = [np.where(target < 0, IGNORED, target) for target in targets]
-    batch = LabelledLoader(rows, targets, 6, 0, 0, 8, 64).batch(0, 6)[0]
+    batch = LabelledLoader(Rows(rows, targets), 6, 0, 0, 8, 64).batch(0, 6)[0]
     assert batch.targets is not None and batch.targets.shape == batch.ids_BT.shape
     model: Any = build_decoder(decoder_config(vocabulary=448, context=64, depth=1, width=32, heads=2), 0)
     model.classifier = lambda hidden_BTD, real_BT: hidden_BTD[..., :3]
@@ -314,6 +314,7 @@ HARMS: dict[str, tuple[str, str, list[str], int, str]] = {
     "smoothed": ("in.jsonl", GOOD, ["--label-smoothing", "0.1"], 2, "labels are not smoothed for tokens"),
     "pooling": ("in.jsonl", GOOD, ["--pooling", "cls"], 2, "every token speaks for itself in tokens"),
     "answers": ("in.jsonl", GOOD, ["--longest-answer", "9"], 2, "there are no answers in tokens"),
+    "cuts": ("in.jsonl", GOOD, ["--bpe-dropout", "0.1"], 2, "labels belong to tokens in tokens"),
 }  # fmt: skip
 
 

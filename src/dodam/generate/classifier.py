@@ -4,7 +4,7 @@ In come texts or pairs; out come logits in their order. Texts are computed side 
 the padding changes what is said of one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from dodam.exchange.heads import Asked, Problem, asked_in, read_classifier
 from dodam.folder import FORMAT, model_path
 from dodam.models.decoder import Decoder
 from dodam.models.heads import classify
+from dodam.tokenizer.bpe_dropout import BpeDropout
 from dodam.tokenizer.tokenizer import Tokenizer
 
 Text = tuple[str, str | None]
@@ -134,6 +135,22 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text], context: int) -> l
         frame.encoded(ids, None if second is None else next(seconds), context)
         for ids, (_, second) in zip(firsts, texts, strict=True)
     ]
+
+
+def recut_texts(
+    tokenizer: Tokenizer, texts: Sequence[Text], context: int, share: float, seed: int
+) -> Callable[[int, int], Encoded]:
+    """Text i as it is read in step n: cut anew with a share of the tokenizer's merges dropped. ValueError as
+    `BpeDropout` says."""
+    frame, dropout = frame_of(tokenizer), BpeDropout(tokenizer, share, seed)
+    words = [[dropout.words(text) for text in sides if text is not None] for sides in texts]
+
+    def recut(item: int, step: int) -> Encoded:
+        number = 2 * (step * len(texts) + item)
+        ids = [dropout.encode(side, number + place).tolist() for place, side in enumerate(words[item])]
+        return frame.encoded(ids[0], ids[1] if len(ids) > 1 else None, context)
+
+    return recut
 
 
 def collate(texts: Sequence[Encoded], pad: int, *, step: int = 1, most: int = 0) -> TextBatch:

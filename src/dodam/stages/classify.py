@@ -82,6 +82,9 @@ class Classify(Training):
     """balanced: rare labels count as much as frequent ones."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of each label's weight that is spread over all labels."""
+    bpe_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the tokenizer's merges dropped by chance whenever a text is read, so that words are seen in other pieces
+    each time; not for tokens and span, whose labels belong to tokens."""
     longest_answer: Annotated[int, Gt(0)] = LONGEST_ANSWER
     """Tokens of the longest answer that is given; for span."""
     encoding: str = "utf-8"
@@ -177,8 +180,8 @@ def run(config: Classify) -> dict[str, Any]:
     if choices["compiled"]:
         training.compile_blocks(model)
     step = -(-context // 4) if choices["compiled"] else 8  # each length is compiled anew
-    rows = LabelledLoader(*learned, choices["batch"], tokenizer.pad, config.seed, step, context)
-    held_back_rows = LabelledLoader(*held_back, 1, tokenizer.pad, 0, 1, 0)
+    rows = LabelledLoader(learned, choices["batch"], tokenizer.pad, config.seed, step, context)
+    held_back_rows = LabelledLoader(held_back, 1, tokenizer.pad, 0, 1, 0)
     plain = task.plain_objective(machine.torch_dtype)
 
     def save(path: Path, info: dict[str, Any], card: str) -> None:
@@ -240,6 +243,8 @@ def check_task_options(config: Classify) -> None:
         raise UsageError(f"labels are not smoothed for {config.task}", where="--label-smoothing")
     if config.labels is not None and config.task in ("regression", "span"):
         raise UsageError(f"a {config.task} has no labels", where="--labels")
+    if config.bpe_dropout and config.task in ("tokens", "span"):
+        raise UsageError(f"labels belong to tokens in {config.task}", where="--bpe-dropout", mend="Leave it out.")
     if config.pooling != "auto" and config.task in ("tokens", "span"):
         raise UsageError(f"every token speaks for itself in {config.task}", where="--pooling", mend="Leave it out.")
     if config.longest_answer != LONGEST_ANSWER and config.task != "span":

@@ -4,7 +4,7 @@ In come encoded texts with what is true of them; out go batches, every one a fun
 those held back. B texts of a batch, T tokens, N texts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,10 +23,12 @@ WINDOW = 64  # batches whose texts are sorted by length together
 
 class Rows(NamedTuple):
     """Encoded texts and what is true of them: an array whose rows belong to theirs, [N] or [N, L], or for each an array
-    of its tokens, [T] or [T, 2], `IGNORED` where nothing is told of one."""
+    of its tokens, [T] or [T, 2], `IGNORED` where nothing is told of one. `recut` gives text i as it is read in step n,
+    where that is not always the same."""
 
     texts: Sequence[Encoded]
     targets: np.ndarray | Sequence[np.ndarray]
+    recut: Callable[[int, int], Encoded] | None = None
 
     def told(self) -> "Rows":
         """Those of whose tokens anything is told."""
@@ -42,17 +44,17 @@ class LabelledLoader:
 
     def __init__(
         self,
-        texts: Sequence[Encoded],
-        targets: np.ndarray | Sequence[np.ndarray],
+        rows: Rows,
         batch: int,
         pad: int,
         seed: int,
         step: int,
         most: int,
     ) -> None:
-        self.texts, self.targets, self.pad, self.seed = texts, targets, pad, seed
+        self.texts, self.targets, self.recut = rows
+        self.pad, self.seed = pad, seed
         self.batch_size, self.step, self.most = batch, step, most
-        self.window = max(1, min(WINDOW, len(texts) // batch))  # not much more than a pass, lest a text meet itself
+        self.window = max(1, min(WINDOW, len(self.texts) // batch))  # hardly more than a pass
         self.order = lru_cache(maxsize=2)(self._order)
         self.batches = lru_cache(maxsize=2)(self._batches)
 
@@ -64,10 +66,15 @@ class LabelledLoader:
         """Batch number `step`, in parts of `microbatch` texts."""
         window, place = divmod(step, self.window)
         picks = self.batches(window)[place]
-        return [self.collated(picks[first : first + microbatch]) for first in range(0, len(picks), microbatch)]
+        return [self.collated(picks[first : first + microbatch], step) for first in range(0, len(picks), microbatch)]
 
-    def collated(self, picks: Sequence[int] | np.ndarray) -> TextBatch:
-        batch = collate([self.texts[index] for index in picks], self.pad, step=self.step, most=self.most)
+    def collated(self, picks: Sequence[int] | np.ndarray, step: int | None = None) -> TextBatch:
+        """The texts of these numbers as one batch; as step number `step` reads them, or as they usually are."""
+        if self.recut is None or step is None:
+            texts = [self.texts[index] for index in picks]
+        else:
+            texts = [self.recut(int(index), step) for index in picks]
+        batch = collate(texts, self.pad, step=self.step, most=self.most)
         if isinstance(self.targets, np.ndarray):
             return replace(batch, targets=torch.from_numpy(self.targets[list(picks)]))
         mine = [self.targets[index] for index in picks]

@@ -5,7 +5,7 @@ held back. B texts of a batch, N texts, L labels.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -27,16 +27,18 @@ from dodam.data.labels import (
     read_labels,
     split,
 )
-from dodam.errors import DataError
+from dodam.errors import DataError, UsageError
 from dodam.evaluate import classification
 from dodam.exchange.heads import Problem
 from dodam.generate.classifier import (
     Classifier,
+    Encoded,
     TextBatch,
     answers,
     encode_texts,
     logits_of,
     probabilities,
+    recut_texts,
 )
 from dodam.models.heads import classify
 from dodam.stages.labelled import Rows
@@ -92,10 +94,21 @@ class TextTask:
         sides = []
         for examples in (self.learned, self.held_back):
             encoded = encode_texts(tokenizer, [(one.text, one.text2) for one in examples], context)
-            sides.append(Rows(encoded, targets_of(examples, self.names, self.config.task)))
+            recut = self.recutting(tokenizer, context) if examples is self.learned else None
+            sides.append(Rows(encoded, targets_of(examples, self.names, self.config.task), recut))
         if num_cut := sum(one.cut for one in chain(*(side.texts for side in sides))):
             print(f"classify: {num_cut} texts are longer than {context} tokens and were cut.", file=sys.stderr)
         return sides[0], sides[1]
+
+    def recutting(self, tokenizer: Tokenizer, context: int) -> Callable[[int, int], Encoded] | None:
+        """How a text is cut anew for each step, if it is. UsageError for a tokenizer that cannot."""
+        if not self.config.bpe_dropout:
+            return None
+        texts = [(one.text, one.text2) for one in self.learned]
+        try:
+            return recut_texts(tokenizer, texts, context, self.config.bpe_dropout, self.config.seed)
+        except ValueError as error:
+            raise UsageError(str(error), where="--bpe-dropout", mend="Leave the flag out.") from None
 
     def objective(self, dtype: torch.dtype) -> "LabelLoss":
         return LabelLoss(self.problem, dtype, self.weights(), self.config.label_smoothing)
