@@ -12,7 +12,6 @@ each side's own needs for some steps (--memory no leaves that out). Nothing is d
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -258,7 +257,7 @@ def alone(side: str, model: str, size: str) -> None:
 
     machine = machines.look("cpu")
     machines.use(machine)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     batch, ours = batch_of(model, SIZES[model][size][3]), ours_of(model, size)
     if side == "ours":
         step = our_step(model, ours, batch, machine)
@@ -268,7 +267,13 @@ def alone(side: str, model: str, size: str) -> None:
         step = their_step(model, theirs, batch, best=side == "best")
     for _ in range(STEPS_ALONE):
         step()
-    print(round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+    print(round((peak() - before) / 1024))
+
+
+def peak() -> int:
+    """The most kB this process has had resident. getrusage tells of a new process what its parent had (Linux)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def main() -> None:
