@@ -44,6 +44,7 @@ from dodam.models.heads import classify
 from dodam.stages.labelled import Rows
 from dodam.stages.validation import evaluating
 from dodam.tokenizer.tokenizer import Tokenizer
+from dodam.train.r_drop import divergence, twice
 
 if TYPE_CHECKING:
     from dodam.stages.classify import Classify
@@ -111,7 +112,7 @@ class TextTask:
             raise UsageError(str(error), where="--bpe-dropout", mend="Leave the flag out.") from None
 
     def objective(self, dtype: torch.dtype) -> "LabelLoss":
-        return LabelLoss(self.problem, dtype, self.weights(), self.config.label_smoothing)
+        return LabelLoss(self.problem, dtype, self.weights(), self.config.label_smoothing, self.config.r_drop)
 
     def plain_objective(self, dtype: torch.dtype) -> "LabelLoss":
         return LabelLoss(self.problem, dtype)
@@ -187,12 +188,13 @@ def as_text(label: Any) -> str:
 @dataclass(frozen=True)
 class LabelLoss:
     """Cross-entropy, binary cross-entropy or squared error, summed over texts. `weights_L`: what a text of each label
-    counts."""
+    counts; `alpha`: what it costs that two readings of a text disagree (`train/r_drop.py`)."""
 
     problem: Problem
     dtype: torch.dtype
     weights_L: Tensor | None = None
     smoothing: float = 0.0
+    alpha: float = 0.0
 
     def weight(self, batch: TextBatch) -> float:
         assert batch.targets is not None
@@ -201,9 +203,11 @@ class LabelLoss:
         return float(self.weights_L.to(batch.targets.device)[batch.targets].sum())
 
     def __call__(self, model: Any, batch: TextBatch) -> Tensor:
-        assert batch.targets is not None
-        logits_BL = classify(model, batch.ids_BT, batch.real_BT, batch.segments_BT, self.dtype)
-        return self.loss(logits_BL, batch.targets)
+        read: TextBatch = twice(batch) if self.alpha else batch
+        assert read.targets is not None
+        logits_BL = classify(model, read.ids_BT, read.real_BT, read.segments_BT, self.dtype)
+        loss = self.loss(logits_BL, read.targets)
+        return (loss + self.alpha * divergence(logits_BL.log_softmax(-1))) / 2 if self.alpha else loss
 
     def loss(self, logits_BL: Tensor, targets: Tensor) -> Tensor:
         """Of logits against labels' numbers [B], 0 or 1 for each label [B, L], or numbers [B]."""

@@ -26,18 +26,34 @@ def smoothed_chunk_loss(
     vocabulary (Szegedy et al. 2016, section 7), and its gradients by hidden states, head and bias.
 
     Products run in the dtype given, softmax in fp32."""
+    loss, grad_logits_NV = smoothed_loss(logits_of(hidden_ND, head_VD, bias_V), labels_N, smoothing)
+    return loss, *grads_of(grad_logits_NV, hidden_ND, head_VD, bias_V)
+
+
+def logits_of(hidden_ND: Tensor, head_VD: Tensor, bias_V: Tensor | None) -> Tensor:
+    """fp32 logits [N, V]."""
     logits_NV = (hidden_ND @ head_VD.T).float()
-    if bias_V is not None:
-        logits_NV = logits_NV + bias_V
+    return logits_NV if bias_V is None else logits_NV + bias_V
+
+
+def smoothed_loss(logits_NV: Tensor, labels_N: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """The summed cross-entropy of logits, and its gradient by them."""
     normalizers_N1 = logits_NV.logsumexp(-1, keepdim=True)
     of_label_N1 = logits_NV.gather(1, labels_N[:, None])
     mean_N1 = logits_NV.mean(-1, keepdim=True)
     loss = (normalizers_N1 - (1 - smoothing) * of_label_N1 - smoothing * mean_N1).sum()
-    grad_logits_NV = (logits_NV - normalizers_N1).exp() - smoothing / head_VD.shape[0]
+    grad_logits_NV = (logits_NV - normalizers_N1).exp() - smoothing / logits_NV.shape[1]
     grad_logits_NV.scatter_add_(1, labels_N[:, None], torch.full_like(of_label_N1, smoothing - 1))
+    return loss, grad_logits_NV
+
+
+def grads_of(
+    grad_logits_NV: Tensor, hidden_ND: Tensor, head_VD: Tensor, bias_V: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """From the gradient by the logits those by hidden states, head and bias."""
     grad_bias_V = None if bias_V is None else grad_logits_NV.sum(0)
     grad_logits_NV = grad_logits_NV.to(hidden_ND.dtype)
-    return loss, grad_logits_NV @ head_VD, (grad_logits_NV.T @ hidden_ND).float(), grad_bias_V
+    return grad_logits_NV @ head_VD, (grad_logits_NV.T @ hidden_ND).float(), grad_bias_V
 
 
 @dataclass(frozen=True)
