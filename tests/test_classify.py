@@ -347,6 +347,9 @@ HARMS: dict[str, tuple[str, list[str], int, str]] = {
     "all held back": (HEAD + "a\tx\nb\ty\n", ["--validation", "0.9999"], 1, "each of 2 rows is held back"),
     "no column": ("body\tkind\n" + "".join(ROWS[:3]), ["--columns", "text=body"], 2, "there is no column of labels"),
     "no such column": (HEAD + "".join(ROWS), ["--columns", "label=kind"], 2, "there is no column `kind`"),
+    "one column twice": (
+        HEAD + "".join(ROWS), ["--columns", "label=label", "text=label"], 2, "column `label` is named twice"
+    ),
     "counted from 0": (HEAD + "".join(ROWS), ["--columns", "label=0"], 2, "columns are counted from 1"),
     "unknown role": (HEAD + "".join(ROWS), ["--columns", "lable=label"], 2, "lable is nothing a row has"),
     "no second column": (HEAD + "".join(ROWS), ["--task", "pair"], 2, "there is no column of second texts"),

@@ -15,8 +15,11 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from dodam import cli
 from dodam.data.conversation import encode, render, template_of
-from dodam.folder import load_model
+from dodam.folder import load_model, save_model
+from dodam.models.encoder import build_encoder, encoder_config
+from dodam.models.encoder_decoder import build_encoder_decoder, encoder_decoder_config
 from dodam.tokenizer.train import PATTERN
+from talking_models import make_tokenizer
 
 TEXTS = [
     f"{number}번 상자에는 사과가 {number + 2}개 있다. Box {number} holds {number + 2} apples. 🙂"
@@ -144,6 +147,23 @@ def test_another_number_type_is_told_with_its_difference(number_type: str, tmp_p
         {"f16": "torch.float16", "bf16": "torch.bfloat16"}[number_type]
     }
     assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "llama"
+
+
+@pytest.mark.parametrize("number_type", ["f32", "bf16"])
+def test_encoders_and_encoder_decoders_in_another_number_type(number_type: str, tmp_path: Path, capsys) -> None:
+    tokenizer = make_tokenizer()
+    sizes: Any = {"vocabulary": tokenizer.size, "context": 32, "depth": 1, "width": 32, "heads": 2}
+    encoder = build_encoder(encoder_config(**sizes), 0)
+    translator = build_encoder_decoder(encoder_decoder_config(**sizes, start_id=tokenizer.bos), 0)
+    for name, model in {"encoder": encoder, "translator": translator}.items():
+        save_model(tmp_path / name, model, tokenizer, info={}, card="")
+        flags = ["--to", "hf", "--out", tmp_path / f"{name}-out", "--type", number_type]
+        told = run(capsys, "export", tmp_path / name, *flags)
+        assert (told["logits"] == 0) == (number_type == "f32") and told["differences"][number_type] < 1e-2
+        build = transformers.AutoModelForMaskedLM if name == "encoder" else transformers.AutoModelForSeq2SeqLM
+        assert build.from_pretrained(tmp_path / f"{name}-out").num_parameters() > 0
+        assert cli.main(["export", str(tmp_path / name), "--to", "gguf", "--out", str(tmp_path / "x.gguf")]) == 1
+        assert "here a model must be: decoder" in capsys.readouterr().err
 
 
 KOREAN = [

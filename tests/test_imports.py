@@ -27,19 +27,25 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "train": {"nn", "models", "errors", "files", "tensors", "data"},
     "sample": FRAME,
     "tokenizer": TEXT,
-    "data": TEXT,
+    "data": TEXT | {"feedback"},
+    "feedback": FRAME,
     "tensors": {"errors", "files"},
     "machine": {"errors"},
     "versions": set(),
     "exchange": FRAME | {"nn", "models", "tokenizer", "tensors"},
     "folder": FRAME | {"nn", "models", "tokenizer", "tensors", "exchange"},
     "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},
-    "stages": TEXT | TRAINING | {"exchange", "folder", "generate", "evaluate", "machine", "versions"},
+    "stages": TEXT | TRAINING | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl"},
     "evaluate": TEXT | {"nn", "models", "folder", "generate", "machine", "versions"},
-    "serve": TEXT | {"nn", "models", "folder", "generate", "machine"},
+    "rl": TEXT | TRAINING | {"folder", "generate", "evaluate", "machine"},
+    "serve": TEXT | {"nn", "models", "folder", "generate", "machine", "feedback"},
 }
 ABOVE = MAY_IMPORT["exchange"] | {"folder", "versions"}
-COMMANDS_OF_A_ROOM = {"exchange/incoming.py": ABOVE, "exchange/outgoing.py": ABOVE}  # they stand above its tables
+COMMANDS_OF_A_ROOM = {  # they stand above the rest of it
+    "exchange/incoming.py": ABOVE,
+    "exchange/outgoing.py": ABOVE,
+    "feedback/uncertainty.py": FRAME | {"machine", "generate"},
+}
 BARE = {"torch", "numpy", "safetensors", "tokenizers"}  # all that the training core may need of others,
 DRAWING = {"matplotlib"}  # and, inside the functions that draw, what they draw with
 HEAVY = [
@@ -57,6 +63,9 @@ HEAVY = [
     "onnx",
     "onnxscript",
     "onnxruntime",
+    "sqlalchemy",
+    "alembic",
+    "psycopg",
 ]
 
 

@@ -20,7 +20,7 @@ from dodam.exchange import onnx as ours
 from dodam.exchange.heads import save_classifier
 from dodam.folder import save_model
 from dodam.models.decoder import Decoder, DecoderConfig
-from dodam.models.encoder import Encoder, EncoderConfig
+from dodam.models.encoder import Encoder, EncoderConfig, build_encoder, encoder_config
 from dodam.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from dodam.models.heads import HeadConfig, add_head
 from talking_models import make_tokenizer
@@ -223,6 +223,16 @@ def test_a_classifier(name: str, exported: Callable) -> None:
         close(said["end_logits"], expected.end_logits, inputs["attention_mask"])
     else:
         close(said["logits"], expected.logits)
+
+
+@pytest.mark.parametrize("context", [16, 64])
+@pytest.mark.parametrize("head", [False, True])
+def test_a_fresh_encoder_whatever_its_context(context: int, head: bool, tmp_path: Path) -> None:
+    model = build_encoder(encoder_config(vocabulary=90, context=context, depth=1, width=64, heads=1), 0)
+    if head:
+        add_head(model, HeadConfig(labels=3, pooling="mean"), 0)
+    compared = ours.write_onnx(tmp_path, lively(model))  # alone and amid padding, at up to all of its positions
+    assert compared["logits"] <= 1e-5 * compared["largest"]
 
 
 @pytest.mark.parametrize("name", ["marian", "t5"])

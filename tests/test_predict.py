@@ -162,6 +162,13 @@ def test_an_encoder_decoder_translates(tokenizer: Tokenizer, tmp_path: Path) -> 
     assert [one["text"] for one in found] == translate(load(tmp_path / "t5", ("encoder-decoder",)), asked)
 
 
+def test_a_line_without_a_mask_keeps_its_place(folder: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "in.txt").write_text("one\ntwo [MASK]\n", encoding="utf-8")
+    found = predicted(folder / "encoder", "--input", tmp_path / "in.txt", "--output", tmp_path / "out.jsonl")
+    assert [len(one["tokens"]) for one in found] == [0, 1]
+    assert "1 of 2 texts have no mask to fill in, as" in capsys.readouterr().err
+
+
 HARMS: dict[str, tuple[str, str, list[str], int, str]] = {
     "an empty line": ("single", "one\n\ntwo\n", [], 1, "in.txt:2: the text is empty"),
     "nothing": ("single", "", [], 1, "holds no texts"),
@@ -171,7 +178,7 @@ HARMS: dict[str, tuple[str, str, list[str], int, str]] = {
     "labels": ("single", "one\n", ["--columns", "label=1"], 2, "labels are what is predicted"),
     "a decoder": ("decoder", "one\n", [], 1, "holds a decoder (qwen3)"),
     "no model": ("nowhere", "one\n", [], 1, "there is no such folder"),
-    "no mask": ("encoder", "one\n", [], 1, "there is no mask to fill in"),
+    "no mask": ("encoder", "one\n", [], 1, "1 of 1 texts have no mask to fill in, as"),
 }
 
 
@@ -182,7 +189,7 @@ def test_what_is_wrong_is_one_message_and_nothing_is_written(harm: str, folder: 
     words = ["predict", folder / model, "--input", tmp_path / "in.txt", "--output", tmp_path / "out.jsonl", *flags]
     assert cli.main([*map(str, words), *ONE]) == code
     err = capsys.readouterr().err
-    assert message in err and "mistake in dodam" not in err
+    assert message in err and "mistake in dodam" not in err and "--skip-bad" not in err
     assert [file.name for file in tmp_path.iterdir()] == ["in.txt"]
 
 

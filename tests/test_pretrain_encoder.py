@@ -198,7 +198,7 @@ def test_the_alarm_when_half_the_run_taught_nothing(
     assert "ALARM" not in capsys.readouterr().err
     assert measure(encoder()) == measured
     told = capsys.readouterr().err
-    assert ("ALARM: half the run is over" in told) == alarm
+    assert ("% of the run is over, and" in told) == alarm
     assert "masked tokens filled in right" in told
 
 

@@ -211,7 +211,7 @@ def test_the_alarm_when_half_the_run_taught_nothing(
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 10, "loss": 1.0, "progress": progress}) + "\n")
     measure(small_model())
     told = capsys.readouterr().err
-    assert ("ALARM: half the run is over" in told) == alarm and "dropped tokens told right" in told
+    assert ("% of the run is over, and" in told) == alarm and "dropped tokens told right" in told
 
 
 def test_samples_show_what_is_written_for_each_span_and_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -371,3 +371,16 @@ def start_until(stage: str, overrides: list[str]) -> subprocess.Popen:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     return process
+
+
+def test_what_people_said_since_is_noticed_in_a_feedback_store(workplace):
+    from dodam.feedback.store import open_store
+
+    with open_store("people.sqlite", create=True) as store:
+        prompt = store.add_prompt("안녕?")
+        one, two = store.add_candidates(prompt, ["하나", "둘"])
+        before = content_of("people.sqlite#edited")
+        said = {"prompt": prompt, "answers": [one, two], "ranks": [2, 1], "annotator": "kim"}
+        store.add_ranking(id="ranking-number-1", **said)
+    assert before and content_of("people.sqlite#edited") == content_of("people.sqlite") != before
+    assert content_of("nobody.sqlite#edited") == ""

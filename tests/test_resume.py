@@ -39,6 +39,19 @@ STAGES = {
         "embed", "--data", "{data}/documents/train-*.parquet", "--columns", "text=text", "--model", "{base}",
         "--microbatch", "3",
     ],
+    "reward": [
+        "reward", "--data", "{data}/documents/train-*.parquet", "--columns", "prompt=text", "chosen=language",
+        "rejected=source", "--model", "{base}", "--microbatch", "3", "--dropout", "0.1", "--validate-every", "0.5",
+    ],
+    "dpo": [
+        "dpo", "--data", "{data}/documents/train-*.parquet", "--columns", "prompt=text", "chosen=language",
+        "rejected=source", "--model", "{base}", "--microbatch", "3", "--validate-every", "0.5",
+    ],
+    "dpo with lora": [
+        "dpo", "--data", "{data}/documents/train-*.parquet", "--columns", "prompt=text", "chosen=language",
+        "rejected=source", "--model", "{base}", "--lora.rank", "4", "--lora.dropout", "0.1", "--loss", "simpo",
+        "--validate-every", "0.5",
+    ],
     "pretrain from a model": ["pretrain", "--data", "{data}", "--model", "{base}", "--layer-decay", "0.9"],
     "pretrain encoder": [
         "pretrain", "--architecture", "encoder", "--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1",
@@ -47,6 +60,16 @@ STAGES = {
     "pretrain encoder-decoder": [
         "pretrain", "--architecture", "encoder-decoder", "--data", "{data}", "--tokenizer", "{tokenizer}", "--depth",
         "1", "--width", "64", "--context", "64", "--microbatch", "3",
+    ],
+    "ppo": [
+        "ppo", "--data", "{chat}", "--model", "{base}", "--reward", "length:8", "--replay", "{data}", "--prompts", "4",
+        "--passes", "2", "--max-tokens", "8", "--normalize-rewards", "--kl-target", "1", "--validate-every", "0.5",
+        "--report-prompts", "2", "--skip-bad",
+    ],
+    "grpo": [
+        "grpo", "--data", "{data}/documents/train-*.parquet", "--columns", "prompt=bytes", "--model", "{base}",
+        "--reward", "length:8", "--prompts", "4", "--answers", "2", "--max-tokens", "8", "--lora.rank", "4",
+        "--lora.dropout", "0.1", "--validate-every", "0.5", "--report-prompts", "2",
     ],
 }  # fmt: skip
 

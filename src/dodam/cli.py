@@ -45,11 +45,25 @@ COMMANDS = {
     "seq2seq": Command("dodam.stages.seq2seq", "Seq2seq", "Learn to translate or summarise, from pairs of texts."),
     "classify": Command("dodam.stages.classify", "Classify", "Teach a model to label texts, and measure it."),
     "embed": Command("dodam.stages.embed", "Embed", "Teach a model vectors of texts, and measure their likeness."),
+    "reward": Command("dodam.stages.reward", "Reward", "Teach a model to score answers as people rank them."),
+    "ppo": Command("dodam.stages.ppo", "Ppo", "Teach a model by rewards, with a value model (PPO)."),
+    "grpo": Command("dodam.stages.grpo", "Grpo", "Teach a model by rewards, comparing its answers (GRPO)."),
+    "dpo": Command("dodam.stages.dpo", "Dpo", "Teach a model to prefer the answers that people prefer."),
     "evaluate": Command("dodam.evaluate.tasks", "Evaluate", "Measure models and write a report."),
+    "best-of": Command("dodam.rl.best_of", "BestOf", "Answer prompts several times and keep the best, for sft."),
     "generate": Command("dodam.generate.generate", "Generate", "Continue a text or answer one prompt.", "Use a model"),
     "predict": Command("dodam.generate.predict", "Predict", "Label, embed, translate or fill in the texts of a file."),
     "chat": Command("dodam.generate.chat", "Chat", "Talk to a model in the terminal."),
-    "serve": Command("dodam.serve.app", "Serve", "Serve models: an OpenAI-compatible API and a chat page."),
+    "serve": Command("dodam.serve.app", "Serve", "Serve models: an OpenAI-compatible API, pages to chat and to rank."),
+    "feedback report": Command(
+        "dodam.feedback.report", "FeedbackReport", "Tell what people said, and how far to trust it.", "Feedback"
+    ),
+    "feedback export": Command("dodam.feedback.outgoing", "FeedbackExport", "Write what people said as JSONL."),
+    "feedback import": Command("dodam.feedback.incoming", "FeedbackImport", "Bring rankings and prompts into a store."),
+    "feedback uncertainty": Command(
+        "dodam.feedback.uncertainty", "FeedbackUncertainty", "Tell a store what a reward model knows least."
+    ),
+    "feedback delete": Command("dodam.feedback.deletion", "FeedbackDelete", "Delete a collected chat by its key."),
     "import": Command(
         "dodam.exchange.incoming", "Import", "Take in open weights, from a folder or the hub.", "Exchange"
     ),

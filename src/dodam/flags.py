@@ -65,6 +65,8 @@ def flags(cls: type, prefix: tuple[str, ...] = ()) -> list[Flag]:
         element = _without_none(get_args(annotation)[0]) if kind == "many" else annotation
         choices = tuple(str(choice) for choice in get_args(element)) if get_origin(element) is Literal else ()
         metavar = "KEY=VALUE" if kind == "pairs" else METAVARS.get(element, "TEXT")
+        if field.name in getattr(cls, "alone", {}):
+            metavar = f"[{metavar}]"
         found.append(Flag(path, kind, "|".join(choices) or metavar, choices, default, helps.get(field.name, "")))
     positional = getattr(cls, "positional", ())
     return sorted(found, key=lambda flag: positional.index(flag.path[-1]) if flag.path[-1] in positional else 99)
@@ -117,6 +119,7 @@ def parse(command: str, cls: type, words: list[str]) -> Parsed | None:
     usage = " ".join(f"Usage: dodam {command} {usage} [FLAGS]".split())
     app = App(name=f"dodam {command}", usage=usage, help=inspect.getdoc(cls), help_flags=(), version_flags=())
     app.default(_typed_function(found, positional))
+    words = _with_alone(words, getattr(cls, "alone", {}))
     options = words[: words.index("--")] if "--" in words else words
     if "--help" in options or "-h" in options:
         app.help_print([])
@@ -142,6 +145,17 @@ def parse(command: str, cls: type, words: list[str]) -> Parsed | None:
             level[flag.path[-1]] = _pairs(flag, given) if flag.kind == "pairs" else given
     file = _with_dashes(bound.arguments.get("config_file"))
     return Parsed(values, Path(file) if file else None, bool(bound.arguments.get("print_json")))
+
+
+def _with_alone(words: list[str], alone: dict[str, str]) -> list[str]:
+    """The words, with its value behind each flag that may stand alone and does; `alone` names fields and values."""
+    flags_alone = {"--" + name.replace("_", "-"): value for name, value in alone.items()}
+    found = []
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue="--"):
+        found.append(word)
+        if word in flags_alone and following.startswith("-"):
+            found.append(flags_alone[word])
+    return found
 
 
 def _typed_function(found: list[Flag], positional: tuple[str, ...]) -> Any:

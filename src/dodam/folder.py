@@ -24,6 +24,7 @@ from dodam.tensors import ModelTensors, has_model_tensors, write_model_tensors
 from dodam.tokenizer.tokenizer import Tokenizer
 
 FORMAT = 1
+MISMATCH = "They are of two models; take both from one."
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -86,7 +87,9 @@ def load(
     tokenizer = Tokenizer.load(path)
     if tokenizer.size > config.vocabulary:
         raise FolderError(
-            f"the tokenizer has {tokenizer.size} ids, the model only {config.vocabulary}", where=str(path)
+            f"the tokenizer has {tokenizer.size} ids, the model only {config.vocabulary}",
+            where=str(path),
+            mend=MISMATCH,
         )
     generation_file = path / "generation_config.json"
     generation = files.read_json(generation_file) if generation_file.is_file() else {}

@@ -23,6 +23,7 @@ from dodam.cli import COMMANDS, load
 from dodam.config import build, fingerprint, from_file, nearest, to_json
 from dodam.data.sources import SAMPLE
 from dodam.errors import UsageError
+from dodam.feedback.store import is_url, open_store
 
 REFERENCE = re.compile(r"(?:(?<==)|^)@([\w-]+)")
 """`@pretrain`, `@prepare/documents`, or `base=@pretrain` where a label goes before a path."""
@@ -119,9 +120,12 @@ def leaves(value: Any) -> Iterator[str]:
 
 
 def content_of(path: str) -> str:
-    """A fingerprint of the files behind a path, a glob or a bundled source; empty if it is none of these."""
+    """A fingerprint of what is behind a path, a glob, a bundled source or the URL of a feedback store; empty if it is
+    none of these."""
     if path.startswith(SAMPLE):
         return _sample_code()
+    if is_url(path):
+        return _told(path)
     files = [file for name in _matches(path) for file in _files(name)]
     return fingerprint({file: _state(file) for file in files}) if files else ""
 
@@ -214,16 +218,26 @@ def _check_paths(config: dict[str, Any], where: str) -> None:
         for source in value if isinstance(value, list) else [value]:
             path = source["path"] if isinstance(source, dict) else source
             unlabelled = path.partition("=")[2] if key == "model" else ""
-            if not (path.startswith(SAMPLE) or REFERENCE.search(path) or _matches(path) or _matches(unlabelled)):
+            known = path.startswith(SAMPLE) or REFERENCE.search(path) or is_url(path)
+            if not (known or _matches(path) or _matches(unlabelled)):
                 raise UsageError(f"`{key}`: there is no `{path}` here", where=where, mend="Is the path right?")
 
 
 def _matches(path: str) -> list[str]:
-    """The path, what the glob matches, or both files of line-aligned `a.en:b.de`; empty if there is nothing."""
+    """The path, what the glob matches, both files of line-aligned `a.en:b.de`, or the store of `store.sqlite#edited`;
+    empty if there is nothing."""
     path = os.path.expanduser(path)
+    if not os.path.exists(path) and (store := path.rpartition("#")[0]) and os.path.exists(store):
+        return [store]
     found = [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
     splits = [[path[:place], path[place + 1 :]] for place, sign in enumerate(path) if sign == ":"]
     return found or next((sides for sides in splits if all(map(os.path.exists, sides))), [])
+
+
+def _told(url: str) -> str:
+    """A fingerprint of everything that counts in a feedback store."""
+    with open_store(url.partition("#")[0]) as store:
+        return fingerprint({"rankings": list(store.rankings()), "demonstrations": list(store.demonstrations())})
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

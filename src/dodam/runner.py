@@ -33,6 +33,10 @@ HEADLINES = {
     "tokenizer train": ("vocabulary", "bytes_per_token"),
     "pretrain": ("parameters", "steps", "validation"),
     "sft": ("parameters", "steps", "validation"),
+    "reward": ("parameters", "steps", "accuracy"),
+    "dpo": ("parameters", "steps", "accuracy"),
+    "ppo": ("parameters", "steps", "validation"),
+    "grpo": ("parameters", "steps", "validation"),
 }
 """What the table at the end shows of a stage's result; of other kinds it shows the first numbers."""
 

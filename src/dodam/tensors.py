@@ -74,12 +74,18 @@ class ModelTensors(Mapping[str, Tensor]):
     def __init__(self, folder: Path) -> None:
         self.where = folder / FILE
         promised: dict[str, str] = {}
+        if not has_model_tensors(folder):
+            raise FolderError(f"holds no weights ({FILE})", where=str(folder))
         if not self.where.is_file():
             self.where = folder / INDEX
             promised = files.read_json(self.where).get("weight_map") or {}
             if not promised:
                 raise FolderError("holds no weight_map", where=str(self.where), mend=TORN)
-        self.opened = {name: open_tensors(folder / name) for name in sorted(set(promised.values()) or {FILE})}
+        names = sorted(set(promised.values()) or {FILE})
+        if absent := [name for name in names if not (folder / name).is_file()]:
+            told = f"tells of {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not there"
+            raise FolderError(told, where=str(self.where), mend="Fetch what is missing.")
+        self.opened = {name: open_tensors(folder / name) for name in names}
         self.places = {key: name for name, file in self.opened.items() for key in file.keys()}  # noqa: SIM118
         if missing := sorted(set(promised) - set(self.places)):
             raise FolderError(f"the files do not hold {missing[:3]}", where=str(self.where), mend=TORN)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dodam.data.sources import OR_SKIP, Skipped, read_rows
+from dodam.data.sources import OR_SKIP, SAMPLE, Skipped, read_rows
 from dodam.data.text import clean
 from dodam.errors import DataError, UsageError
 
@@ -94,7 +94,7 @@ class Encoded:
 def read_conversations(
     data: Iterable[str], *, columns: dict[str, str] | None = None, skip_bad: bool = False, encoding: str = "utf-8"
 ) -> Iterator[Conversation]:
-    """All conversations in files, folders, globs or `sample:chat`. The format is found out row by row.
+    """All conversations in files, folders, globs, feedback stores or `sample:chat`. The format is found out row by row.
 
     `columns` names the columns when they cannot be found out: {"prompt": "q", "target": "a"}. A row that is no
     conversation is a DataError with file and line; with `skip_bad` it is left out, and how many were is told."""
@@ -105,7 +105,7 @@ def read_conversations(
         raise UsageError(f"{unknown[0]} is nothing a conversation has", where="--columns", mend=f"Known: {known}.")
     skipped, found = Skipped(skip_bad, OR_SKIP), False
     for path in data:
-        for where, row in read_rows(path, columns=columns, encoding=encoding, skipped=skipped):
+        for where, row in rows_of(path, columns, encoding, skipped):
             try:
                 conversation = Conversation(messages_of(row, columns, where), where, str(row.get("task") or ""))
             except DataError as error:
@@ -117,6 +117,22 @@ def read_conversations(
         print(f"{skipped}", file=sys.stderr)
     if not found:
         raise DataError("there is no conversation here", where=", ".join(data))
+
+
+def rows_of(
+    path: str, columns: dict[str, str], encoding: str, skipped: Skipped
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The demonstrations of a feedback store (`feedback.sqlite`, or of one kind: `feedback.sqlite#edited`), or the
+    rows of files."""
+    from dodam.feedback.store import open_store, selection
+
+    chosen = None if path.startswith(SAMPLE) else selection(path)
+    if chosen is None:
+        yield from read_rows(path, columns=columns, encoding=encoding, skipped=skipped)
+        return
+    with open_store(chosen[0]) as store:
+        for row in store.demonstrations(chosen[1]):
+            yield f"{store.where}, {row['kind']} {row['id']}", {"messages": row["messages"]}
 
 
 def messages_of(row: dict[str, Any], columns: dict[str, str], where: str) -> Messages:

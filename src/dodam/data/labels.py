@@ -93,7 +93,7 @@ def read_examples(
     regression takes it where there is one. A row that cannot be used is a DataError, or with `skip_bad` left out."""
     columns = dict(columns or {})
     check_columns(columns, task, pairs)
-    skipped, found = Skipped(skip_bad, OR_SKIP), []
+    skipped, found = Skipped(skip_bad, OR_SKIP if labelled else ""), []
     for path in chain.from_iterable([one] if one == STDIN else files_of(one) for one in data):
         rows = read_table(path, columns, encoding, skipped, labelled=labelled)
         roles = roles_of(path, rows, columns, task, labelled=labelled, pairs=pairs)
@@ -163,6 +163,8 @@ def roles_of(
         if column is None:
             there = ", ".join(f"`{name}`" for name in first)
             raise UsageError(f"there is no column `{named}`", where=path, mend=f"There are {there}.")
+        if column in roles.values():
+            raise UsageError(f"column `{column}` is named twice, also for `{role}`", where="--columns")
         if role != "label" or labelled:
             roles[role] = column
     lower = {name.lower(): name for name in reversed(first)}

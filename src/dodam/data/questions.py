@@ -65,7 +65,7 @@ def read_questions(
     if unknown := sorted(columns.keys() - set(known)):
         mend = f"Known: {', '.join(known)}."
         raise UsageError(f"{unknown[0]} is nothing that is read here", where="--columns", mend=mend)
-    skipped = Skipped(skip_bad, OR_SKIP)
+    skipped = Skipped(skip_bad, OR_SKIP if answered else "")
     found: list[Question] = []
     for path in chain.from_iterable([one] if one == STDIN else files_of(one) for one in data):
         for where, row in read_table(path, columns, encoding, skipped, labelled=False):

@@ -22,7 +22,7 @@ from dodam.data.text import clean, language
 from dodam.errors import DataError, UsageError
 
 SAMPLE = "sample:"
-SAMPLES = ("text", "chat", "tests", "preferences")
+SAMPLES = ("text", "chat", "tests", "preferences", "problems", "problems-tests")
 SAMPLE_SEED = 1
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -213,7 +213,7 @@ def _sample_rows(path: str, seed: int) -> Iterator[tuple[str, Row]]:
     name = path.removeprefix(SAMPLE)
     if name not in SAMPLES:
         raise DataError("is not part of the bundled corpus", where=path, mend=f"Known: {', '.join(SAMPLES)}.")
-    for number, row in enumerate(getattr(corpus, name)(seed), start=1):
+    for number, row in enumerate(getattr(corpus, name.replace("-", "_"))(seed), start=1):
         yield f"{path}:{number}", row
 
 

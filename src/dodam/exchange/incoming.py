@@ -62,6 +62,7 @@ def run(config: Import) -> dict[str, Any]:
     """Check, learn the tokens asked for, and copy; returns family, sizes and what the new tokens do."""
     from dodam.exchange.families import family_of
     from dodam.exchange.mapping import check_tensors, table_of
+    from dodam.folder import MISMATCH
     from dodam.models.build import outline
     from dodam.tensors import ModelTensors
     from dodam.tokenizer.tokenizer import Tokenizer
@@ -82,7 +83,9 @@ def run(config: Import) -> dict[str, Any]:
     tokenizer = Tokenizer.load(folder)
     if tokenizer.size > sizes.vocabulary:
         raise FolderError(
-            f"the tokenizer has {tokenizer.size} ids, the model only {sizes.vocabulary}", where=str(folder)
+            f"the tokenizer has {tokenizer.size} ids, the model only {sizes.vocabulary}",
+            where=str(folder),
+            mend=MISMATCH,
         )
     extension = extended(config, family, tokenizer)
     if extension:

@@ -105,8 +105,7 @@ class EncoderGraph(nn.Module):
         self.model = model
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        ids_BT, seen_BT, *segments = inputs
-        hidden_BTD = self.model(ids_BT, segments_BT=segments[0] if segments else None, mask=padding(seen_BT))
+        hidden_BTD = encoded(self.model, *inputs)
         return self.model.head(hidden_BTD), hidden_BTD
 
 
@@ -119,11 +118,8 @@ class ClassifierGraph(nn.Module):
         self.model, self.span = model, span
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        ids_BT, seen_BT, *segments = inputs
-        if isinstance(self.model, Decoder):
-            hidden_BTD = self.model(ids_BT, mask=CAUSAL)
-        else:
-            hidden_BTD = self.model(ids_BT, segments_BT=segments[0] if segments else None, mask=padding(seen_BT))
+        ids_BT, seen_BT, *_ = inputs
+        hidden_BTD = encoded(self.model, *inputs)
         head: Any = self.model.classifier
         real_BT, pooling = seen_BT != 0, head.config.pooling
         if pooling == "last":  # the mean over it alone, for which no graph has to know the number of rows
@@ -161,6 +157,15 @@ class TargetGraph(nn.Module):
         seen_BS, ids_BT, memory_BSD = inputs
         hidden_BTD = self.model.decode(ids_BT, self.model.remember(memory_BSD), padding(seen_BS))
         return (self.model.head(hidden_BTD),)
+
+
+def encoded(model: Any, ids_BT: Tensor, seen_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+    """Hidden states [B, T, D]. Positions are given, to look tables up by: a slice of a table would bind T to its
+    length."""
+    positions_1T = torch.arange(ids_BT.shape[1])[None]
+    if isinstance(model, Decoder):
+        return model(ids_BT, positions_BT=positions_1T, mask=CAUSAL)
+    return model(ids_BT, positions_BT=positions_1T, segments_BT=segments_BT, mask=padding(seen_BT))
 
 
 def real(seen_BS: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import torch
 
     from dodam.folder import LoadedModel
-    from dodam.models.decoder import Decoder
 
 NumberType = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
+EVERY = ("decoder", "encoder", "encoder-decoder")
 PROBED = 64  # tokens whose logits are compared
 BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 """What lies beside a model's weights for other programs."""
@@ -43,14 +43,15 @@ class Export:
 
 def run(config: Export) -> dict[str, Any]:
     """Write, read again, compare; returns the differences."""
-    from dodam.folder import load_model
+    from dodam.folder import load, load_model
 
     if config.to == "hf" and config.type.startswith("q"):
         mend = "Take f32, f16 or bf16, or --to gguf."
         raise UsageError(f"Hugging Face's layout has no {config.type}", where="--type", mend=mend)
     if config.to == "onnx":
         return to_onnx(config)
-    loaded = load_model(config.model)
+    # llama.cpp runs decoders.
+    loaded = load_model(config.model) if config.to == "gguf" else load(config.model, EVERY)
     before = logits(loaded.model)
     result = to_gguf(config, loaded) if config.to == "gguf" else to_folder(config, loaded)
     after = logits(result.pop("model"))
@@ -89,7 +90,7 @@ def to_folder(config: Export, loaded: "LoadedModel") -> dict[str, Any]:
     """Write a folder in another number type; `model` is what was read again from it."""
     import torch
 
-    from dodam.folder import load_model, model_card, save_model
+    from dodam.folder import load, model_card, save_model
     from dodam.versions import versions
 
     check_folder(config.out, loaded.path)
@@ -104,7 +105,7 @@ def to_folder(config: Export, loaded: "LoadedModel") -> dict[str, Any]:
         info={**info, "versions": versions()},
         card=model_card(config.out.name, {"exported from": str(config.model), "type": config.type}),
     )
-    again = load_model(config.out)
+    again = load(config.out, EVERY)
     stored = again.model.state_dict()
     difference = max(float((stored[name] - weights[name]).abs().max()) for name in weights)
     return {"model": again.model, "differences": {config.type: difference}}
@@ -131,7 +132,7 @@ def to_onnx(config: Export) -> dict[str, Any]:
         model, _, problem = read_classifier(path)
         span = problem == "span"
     else:
-        model = load(path, ("decoder", "encoder", "encoder-decoder")).model
+        model = load(path, EVERY).model
     with files.new_dir(config.out) as folder:
         told = write_onnx(folder, model, span=span)
         names = sorted(file.name for file in folder.iterdir())
@@ -155,12 +156,15 @@ def check_folder(out: Path, path: Path) -> None:
         raise UsageError("is the model to export", where="--out", mend="Choose another one.")
 
 
-def logits(model: "Decoder") -> "torch.Tensor":
-    """What a model says to a fixed row of tokens, [tokens, vocabulary]."""
+def logits(model: Any) -> "torch.Tensor":
+    """What a model says to a fixed row of tokens, [tokens, vocabulary]; an encoder-decoder reads it and writes it."""
     import torch
+
+    from dodam.models.encoder_decoder import EncoderDecoder
 
     ids = torch.randint(
         0, model.config.vocabulary, (1, min(PROBED, model.config.context)), generator=torch.Generator().manual_seed(0)
     )
     with torch.inference_mode():
-        return model.head(model(ids))[0].float()
+        hidden = model(ids, ids) if isinstance(model, EncoderDecoder) else model(ids)
+        return model.head(hidden)[0].float()

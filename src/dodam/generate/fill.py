@@ -36,15 +36,19 @@ class Masked:
     num_masks: int
 
 
-def fill(loaded: LoadedModel[Encoder], texts: Sequence[str], *, top: int = 5) -> list[list[list[Guess]]]:
+def fill(
+    loaded: LoadedModel[Encoder], texts: Sequence[str], *, top: int = 5, where: Sequence[str] = ()
+) -> list[list[list[Guess]]]:
     """For each text, and each mask in it, the `top` likeliest tokens, the likeliest first. Special tokens fill in
     nothing. What else is in `texts` changes no text's answer.
 
-    FolderError for a tokenizer without a mask token; DataError names a text without a mask and one longer than the
-    model's context."""
-    masked = [encode(loaded, text, f"text {number}") for number, text in enumerate(texts, 1)]
+    FolderError for a tokenizer without a mask token; DataError for a text longer than the model's context, named by
+    `where` it stands."""
+    where = where or [f"text {number}" for number in range(1, len(texts) + 1)]
+    masked = [encode(loaded, text, place) for text, place in zip(texts, where, strict=True)]
     found: list[list[list[Guess]]] = [[] for _ in masked]
-    by_length = sorted(range(len(masked)), key=lambda index: len(masked[index].ids))
+    asked = [index for index, one in enumerate(masked) if one.num_masks]
+    by_length = sorted(asked, key=lambda index: len(masked[index].ids))
     for first in range(0, len(by_length), TEXTS_AT_ONCE):
         here = by_length[first : first + TEXTS_AT_ONCE]
         guesses = iter(likeliest(loaded, [masked[index].ids for index in here], top))
@@ -60,8 +64,6 @@ def encode(loaded: LoadedModel[Encoder], text: str, where: str) -> Masked:
         raise FolderError("its tokenizer has no mask token", where=str(loaded.path))
     names = "|".join(re.escape(name) for name in dict.fromkeys((tokenizer.names.mask, *TYPED)))
     parts = re.split(rf" ?(?:{names})", text)
-    if len(parts) == 1:
-        raise DataError("there is no mask to fill in", where=where, mend="Write [MASK] where a token is wanted.")
     mask, ids = tokenizer.token_id(tokenizer.names.mask), [tokenizer.bos]
     for number, part in enumerate(parts):
         ids += [*([mask] if number else []), *tokenizer.encode(part)]

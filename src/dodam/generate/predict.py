@@ -26,12 +26,13 @@ PART = 4096  # texts between two writes
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Label the texts of a file, find entities or answers in them, embed or translate them, or fill their masks in."""
+    """Label the texts of a file, find entities or answers in them, score, embed or translate them, or fill masks in."""
 
     positional: ClassVar[tuple[str, ...]] = ("model",)
 
     model: Path
-    """A model folder or a run folder: a classifier, one of embeddings, an encoder for masks, or an encoder-decoder."""
+    """A model folder or a run folder: a classifier, a reward model, one of embeddings, an encoder for masks, or an
+    encoder-decoder."""
     input: str
     """JSONL, JSON, CSV/TSV or Parquet, or lines of text (the second of a pair after a tab; after a question its text);
     - is standard input, as lines."""
@@ -39,7 +40,7 @@ class Predict:
     """The JSONL file to write; - is standard output."""
     columns: dict[str, str] = field(default_factory=dict)
     """Which columns hold the texts, by name or in a table by number from 1: text=body text2=answer, for questions
-    question=asked context=body."""
+    question=asked context=body, for answers to be scored prompt=asked target=answer."""
     encoding: str = "utf-8"
     """The encoding of those text files that are not UTF-8, such as cp949."""
     batch: Annotated[int, Gt(0)] = 64
@@ -55,6 +56,7 @@ def run(config: Predict) -> dict[str, Any]:
     from dodam import machine as machines
     from dodam.generate.classifier import asked_of
     from dodam.generate.embedder import holds_embedder
+    from dodam.generate.scorer import holds_scorer
 
     machine = machines.look(config.device, config.threads)
     machines.use(machine)
@@ -64,6 +66,8 @@ def run(config: Predict) -> dict[str, Any]:
     predict = PREDICTED[asked] if asked else written
     if holds_embedder(config.model):
         predict = embeddings
+    if holds_scorer(config.model):
+        predict = rewards
     told: dict[str, Any] = {"model": str(config.model), "output": config.output, "texts": 0}
     objects = predict(config, machine.device, told)
     if config.output == STANDARD:
@@ -108,6 +112,20 @@ def labels(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict[
         print(f"predict: {num_cut} texts are longer than {classifier.context} tokens and were cut.", file=sys.stderr)
 
 
+def rewards(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The score of each conversation's last answer."""
+    from dodam.data.conversation import read_conversations
+    from dodam.generate.scorer import load_scorer
+
+    scorer, told["cut"] = load_scorer(config.model, device=device), 0
+    for part in parts(list(read_conversations([config.input], columns=config.columns, encoding=config.encoding))):
+        scores, num_cut = scorer.score_all([one.messages for one in part], batch=config.batch)
+        told["cut"] += num_cut
+        yield from ({"score": round(value, 6)} for value in scores)
+    if told["cut"]:
+        print(f"predict: {told['cut']} answers do not fit into {scorer.context} tokens; cut.", file=sys.stderr)
+
+
 def written(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """What fills each text's masks in, or what is written for it. FolderError for a model of another kind."""
     from dodam.folder import load
@@ -118,7 +136,13 @@ def written(config: Predict, device: str, told: dict[str, Any]) -> Iterator[dict
     loaded = load(config.model, ("encoder", "encoder-decoder"), device=device)
     examples = read(config, pairs=False)
     if isinstance(loaded.model, Encoder):
-        yield from ({"tokens": masks} for masks in fill(loaded, [one.text for one in examples]))
+        found = fill(loaded, [one.text for one in examples], where=[one.where for one in examples])
+        if without := [one.where for one, masks in zip(examples, found, strict=True) if not masks]:
+            told_of = f"{len(without)} of {len(found)} texts have no mask to fill in, as {without[0]}"
+            if len(without) == len(found):
+                raise DataError(told_of, mend="Write [MASK] where a token is wanted.")
+            print(f"predict: {told_of}.", file=sys.stderr)
+        yield from ({"tokens": masks} for masks in found)
         return
     for part in parts(examples):
         for text in translate(loaded, [one.text for one in part], max_rows=config.batch):

@@ -1,8 +1,8 @@
 """The bundled corpus: all parts put together from a seed, byte for byte the same on every machine.
 
 In: a seed, and a scale for less of it. Out: `text` ({"text", "source", "language"}), `chat` ({"task", "language",
-"messages"}), `tests` (test items) and `preferences`. The world and what is held out for the tests are the same for
-every seed; the seed draws what is told of them, and how.
+"messages"}), `tests` (test items), `preferences`, `problems` (prompts) and `problems_tests`. The world and what is held
+out for the tests are the same for every seed; the seed draws what is told of them, and how.
 """
 
 import re
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from dodam.sample import pairs, reviews, runs, smalltalk, stories, tables, words, world
+from dodam.sample import problems as harder_problems
 from dodam.sample.preferences import preferences as spoiled_pairs
 from dodam.sample.split import random_for
 
@@ -30,6 +31,9 @@ TESTED = ("world", "words", "pairs", "stories", "reviews", "tables")
 
 NUM_TESTS = 500
 """Test items a task."""
+
+NUM_PROBLEMS = 8_000
+"""Prompts of harder word problems."""
 
 PREFERENCES_SHARE = 0.2
 """Conversations drawn for preferences, as a share of those for tuning."""
@@ -69,6 +73,16 @@ def _conversations(seed: int, purpose: str, scale: float) -> list[dict]:
     rows = list(found.values())
     random_for(seed, "order of", purpose).shuffle(rows)
     return rows
+
+
+def problems(seed: int, count: int = NUM_PROBLEMS) -> Iterator[dict]:
+    """Word problems harder than those of the other parts, as prompts with answers, for learning by rewards."""
+    yield from harder_problems.prompts(random_for(seed, "problems"), count)
+
+
+def problems_tests(seed: int, count: int = 2 * NUM_TESTS) -> Iterator[dict]:
+    """Test items of the same kind, with other numbers."""
+    yield from harder_problems.tests(random_for(seed, "tests of problems"), count)
 
 
 def tests(seed: int, count: int = NUM_TESTS) -> Iterator[dict]:

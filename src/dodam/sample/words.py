@@ -9,7 +9,7 @@ is the bare number. A step is a line `name: equation`, in which each digit is ea
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -183,12 +183,19 @@ def is_held_out(structure: str, numbers: tuple[int, ...]) -> bool:
 
 
 def problem(
-    rng: random.Random, language: str, structure: str | None = None, *, test: bool = False, unseen: bool = False
+    rng: random.Random,
+    language: str,
+    structure: str | None = None,
+    *,
+    test: bool = False,
+    unseen: bool = False,
+    structures: Mapping[str, Structure] = STRUCTURES,
 ) -> Problem:
-    """A problem with numbers of the training part or of the tests, in a training phrasing or an `unseen` one."""
-    structure = structure or rng.choice(tuple(STRUCTURES))
+    """A problem with numbers of the training part or of the tests, in a training phrasing or an `unseen` one.
+    `structures`: others under the same names, with other ranges."""
+    structure = structure or rng.choice(tuple(structures))
     form = FORMS[language][structure]
-    numbers, results = _draw(rng, structure, test)
+    numbers, results = _draw(rng, structure, structures[structure], test)
     phrasing = rng.choice(form.unseen) if unseen else rng.choices(form.blocks, form.weights)[0].draw(rng)
     slots = WORDS[language].slots(rng)
     slots.update(zip("abcd", map(str, numbers), strict=False))
@@ -199,8 +206,9 @@ def problem(
     return Problem(structure, language, numbers, phrasing, question, steps, results[-1][1])
 
 
-def _draw(rng: random.Random, structure: str, test: bool) -> tuple[tuple[int, ...], list[tuple[str, int]]]:
-    rule = STRUCTURES[structure]
+def _draw(
+    rng: random.Random, structure: str, rule: Structure, test: bool
+) -> tuple[tuple[int, ...], list[tuple[str, int]]]:
     while True:
         numbers = tuple(rng.choice(numbers) for numbers in rule.ranges)
         if not rule.condition(*numbers):

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +20,8 @@ from dodam.errors import UsageError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from dodam.serve.routes import Service
+    from dodam.serve.feedback import Feedback
+    from dodam.serve.routes import Served, Service
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Serve:
     """Serve models over HTTP: OpenAI's /v1/chat/completions, /v1/completions and /v1/models, and a chat page at /."""
 
     positional: ClassVar[tuple[str, ...]] = ("models",)
+    alone: ClassVar[dict[str, str]] = {"feedback": "feedback.sqlite"}
 
     models: Annotated[tuple[str, ...], MinLen(1)]
     """Model folders or run folders; NAME=FOLDER gives a model a name of its own."""
@@ -55,6 +57,21 @@ class Serve:
     """Most requests of one client in a minute; 0 is no limit."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to run; auto takes a GPU if there is one."""
+    feedback: str | None = None
+    """Let people rank answers (/rank) and write them (/write), and keep what they say in this store: an SQLite file or
+    the URL of a database; feedback.sqlite when none is named."""
+    prompts: tuple[str, ...] = ()
+    """Files of prompts to rank answers to: lines of .txt, rows with `prompt` and perhaps `answers`, conversations."""
+    answers: Annotated[int, Ge(2), Le(9)] = 4
+    """How many answers are ranked together."""
+    guideline: str = ""
+    """What annotators are told: a text, or a file that holds it."""
+    choose: Literal["random", "uncertain"] = "random"
+    """Which prompt to ask next, among those with the fewest rankings: any, or what the reward model knows least."""
+    annotator: tuple[str, ...] = ()
+    """Who may rank and write, as NAME=KEY; may be given several times. Without it whoever says a name."""
+    collect: bool = False
+    """Store chats too, with personal data masked; the chat page says so."""
 
 
 def run(config: Serve) -> dict:
@@ -63,16 +80,45 @@ def run(config: Serve) -> dict:
     if not keys and not is_loopback(config.host):
         mend = "Choose a key with --api-key or DODAM_API_KEY, or leave --host out."
         raise UsageError("others could use the models without a key", where=f"--host {config.host}", mend=mend)
-    with listen(config.host, config.port) as listening:
-        service = load(config, keys)
+    check_feedback(config)
+    with listen(config.host, config.port) as listening, closing(load(config, keys)) as service:
         host = f"[{config.host}]" if ":" in config.host else config.host
         url = f"http://{host}:{listening.getsockname()[1]}"
         for name, served in service.models.items():
             kind = "base" if served.tokenizer.chat_template is None else "chat"
             print(f"{name} ({kind}, context {served.worker.engine.context})", file=sys.stderr)
         print(f"Chat page {url}/   API {url}/v1   Ctrl-C stops", file=sys.stderr, flush=True)
+        if service.feedback is not None:
+            print(f"Rank {url}/rank   Write {url}/write   {stored(service.feedback)}", file=sys.stderr, flush=True)
         serve(make_app(service, config.host), service, listening)
     return {"models": list(service.models), "url": url}
+
+
+def check_feedback(config: Serve) -> None:
+    """UsageError for a flag that would have no effect without a store."""
+    given = {
+        "--prompts": config.prompts,
+        "--answers": config.answers != Serve.answers,
+        "--guideline": config.guideline,
+        "--choose": config.choose != Serve.choose,
+        "--annotator": config.annotator,
+        "--collect": config.collect,
+    }
+    if config.feedback is None and (useless := [flag for flag, value in given.items() if value]):
+        raise UsageError("has no effect without --feedback", where=useless[0], mend="Add --feedback [PATH|URL].")
+
+
+def stored(feedback: "Feedback") -> str:
+    """What the store has, and what that means for whoever ranks."""
+    from dodam.serve.feedback import num_uncertain
+
+    num_prompts = feedback.store.counts()["prompts"]
+    told = f"Store {feedback.store.where}, prompts: {num_prompts}{'; chats are collected' if feedback.collect else ''}"
+    if not num_prompts:
+        return f"{told}; nothing to rank yet: --prompts FILE, or regenerate answers in the chat"
+    if feedback.choose == "uncertain" and not num_uncertain(feedback.store):
+        return f"{told}; none with an uncertainty yet, so they are asked at random"
+    return told
 
 
 def all_keys(flags: tuple[str, ...], variable: str) -> tuple[str, ...]:
@@ -102,14 +148,40 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def load(config: Serve, keys: tuple[str, ...]) -> "Service":
-    """Load every model and put an engine behind it."""
-    from dodam.generate.engine import Engine
-    from dodam.generate.generate import open_model
+    """Load every model, and open the store last: a start that fails leaves none behind."""
     from dodam.generate.sequence import SamplingParams
     from dodam.serve.auth import Keys
+    from dodam.serve.feedback import open_feedback, read_material
     from dodam.serve.limits import Limits, Rate
     from dodam.serve.metrics import Metrics
-    from dodam.serve.routes import Served, Service
+    from dodam.serve.routes import Service
+
+    material = read_material(config.prompts, config.guideline, config.annotator)
+    models = load_models(config)
+    feedback = None
+    if config.feedback is not None:
+        if all(served.tokenizer.chat_template is None for served in models.values()):
+            mend = "Tune one with `dodam sft`, or leave --feedback out."
+            raise UsageError("base models answer no prompts", where="--feedback", mend=mend)
+        choices = {"answers": config.answers, "choose": config.choose, "collect": config.collect}
+        feedback = open_feedback(config.feedback, material, **choices)
+    return Service(
+        models=models,
+        limits=Limits(config.max_tokens, config.max_seconds, config.max_body, config.rate),
+        defaults=SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p),
+        keys=Keys(keys),
+        rate=Rate(config.rate),
+        metrics=Metrics({name: served.worker for name, served in models.items()}),
+        feedback=feedback,
+    )
+
+
+def load_models(config: Serve) -> "dict[str, Served]":
+    """Every model by its name, with an engine behind it."""
+    from dodam.generate.engine import Engine
+    from dodam.generate.generate import open_model
+    from dodam.serve.candidates import weights_of
+    from dodam.serve.routes import Served
     from dodam.serve.worker import Worker
 
     paths: dict[str, Path] = {}
@@ -123,15 +195,10 @@ def load(config: Serve, keys: tuple[str, ...]) -> "Service":
         engine = Engine(
             loaded.model, stop_ids=loaded.stop_ids, pad_id=loaded.tokenizer.pad, max_rows=config.max_running
         )
-        models[name] = Served(loaded.tokenizer, Worker(engine, max_waiting=config.max_waiting))
-    return Service(
-        models=models,
-        limits=Limits(config.max_tokens, config.max_seconds, config.max_body, config.rate),
-        defaults=SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p),
-        keys=Keys(keys),
-        rate=Rate(config.rate),
-        metrics=Metrics({name: served.worker for name, served in models.items()}),
-    )
+        worker = Worker(engine, max_waiting=config.max_waiting)
+        origin = {} if config.feedback is None else {"weights": weights_of(loaded.path)}
+        models[name] = Served(loaded.tokenizer, worker, origin)
+    return models
 
 
 def named(argument: str) -> tuple[str, Path]:
@@ -152,8 +219,10 @@ def make_app(service: "Service", host: str) -> "FastAPI":
     from dodam.serve.errors import add_error_bodies
     from dodam.serve.limits import BodyLimit
     from dodam.serve.metrics import CountRequests
-    from dodam.serve.page import add_page
+    from dodam.serve.page import add_pages
+    from dodam.serve.rank import make_rank_router
     from dodam.serve.routes import make_router
+    from dodam.serve.thumbs import make_thumbs_router
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -166,7 +235,10 @@ def make_app(service: "Service", host: str) -> "FastAPI":
 
     app = FastAPI(title="Dodam", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(make_router(service))
-    add_page(app)
+    app.include_router(make_thumbs_router(service))
+    if service.feedback is not None:
+        app.include_router(make_rank_router(service, service.feedback))
+    add_pages(app)
     add_error_bodies(app)
     if is_loopback(host):
         # A web page elsewhere could point its own name at this machine; such requests carry that name.

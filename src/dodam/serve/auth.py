@@ -27,11 +27,11 @@ class Keys:
         """The client's name by its key, None when no keys are asked for. APIError 401 for a missing or wrong key."""
         if not self.hashes:
             return None
-        scheme, _, key = (header or "").partition(" ")
-        given = digest(key.strip())
+        key = bearer(header)
+        given = digest(key)
         # Every hash is looked at, so that the time says nothing about which one fits.
         fits = [hmac.compare_digest(given, known) for known in self.hashes]
-        if scheme.lower() != "bearer" or not any(fits):
+        if not key or not any(fits):
             raise APIError(
                 401,
                 "This server needs its API key: send it as `Authorization: Bearer KEY`.",
@@ -54,6 +54,12 @@ class KnownHosts:
                 message = f"Invalid host header: this server answers to {', '.join(sorted(self.hosts))}."
                 return await respond(APIError(400, message, code="invalid_host"))(scope, receive, send)
         await self.app(scope, receive, send)
+
+
+def bearer(header: str | None) -> str:
+    """The key of an `Authorization: Bearer KEY` header; empty where there is none."""
+    scheme, _, key = (header or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def digest(key: str) -> bytes:

@@ -6,8 +6,9 @@ Streaming is the only path; the answer at once collects the same pieces. A clien
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -18,6 +19,7 @@ from dodam.errors import DodamError
 from dodam.generate.engine import Answer
 from dodam.generate.sequence import SamplingParams
 from dodam.serve.auth import Keys
+from dodam.serve.feedback import Feedback, conversation_key, origin_of
 from dodam.serve.limits import Limits, Rate, too_many
 from dodam.serve.metrics import Metrics
 from dodam.serve.protocol import APIError, ChatCompletion, TextCompletion, sampling_params
@@ -38,10 +40,11 @@ class TimedOut(Exception):
 
 @dataclass(frozen=True)
 class Served:
-    """One model: its tokenizer and the worker that runs it."""
+    """One model: its tokenizer, the worker that runs it, and what tells its answers from another's."""
 
     tokenizer: Tokenizer
     worker: Worker
+    origin: dict[str, Any] = field(default_factory=dict)
     created: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -55,7 +58,13 @@ class Service:
     keys: Keys
     rate: Rate
     metrics: Metrics
+    feedback: Feedback | None = None
     watches: set[asyncio.Task] = field(default_factory=set)
+
+    def close(self) -> None:
+        """Close what outlives a request."""
+        if self.feedback is not None:
+            self.feedback.store.close()
 
     def find(self, name: str) -> Served:
         if name not in self.models:
@@ -70,8 +79,8 @@ class Service:
         task.add_done_callback(self.watches.discard)
 
 
-def make_router(service: Service) -> APIRouter:
-    """The API as routes of FastAPI."""
+def admission(service: Service) -> Callable[[Request], None]:
+    """A dependency that lets in who has a key, where keys are asked for, and has not asked too often."""
 
     def admit(request: Request) -> None:
         address = request.client.host if request.client else "unknown"
@@ -82,8 +91,13 @@ def make_router(service: Service) -> APIRouter:
             raise
         service.rate.check(client or address)
 
+    return admit
+
+
+def make_router(service: Service) -> APIRouter:
+    """The API as routes of FastAPI."""
     router = APIRouter()
-    guarded = APIRouter(dependencies=[Depends(HTTPBearer(auto_error=False)), Depends(admit)])
+    guarded = APIRouter(dependencies=[Depends(HTTPBearer(auto_error=False)), Depends(admission(service))])
 
     @guarded.get("/v1/models")
     async def models() -> dict:
@@ -125,12 +139,16 @@ def describe(name: str, served: Served) -> dict:
 
 
 def chat_ids(tokenizer: Tokenizer, body: ChatCompletion, name: str) -> list[int]:
-    """The conversation through the chat template, as the model was tuned on it."""
+    """The conversation of a request, as the model was tuned on it."""
+    return chat_prompt(tokenizer, [message.plain() for message in body.messages], name)
+
+
+def chat_prompt(tokenizer: Tokenizer, messages: list[dict[str, str]], name: str) -> list[int]:
+    """A conversation through the chat template. APIError where there is none, or where it cannot be."""
     if tokenizer.chat_template is None:
         message = f"{name} is a base model without a chat template: ask /v1/completions, or tune it with `dodam sft`."
         raise APIError(400, message, code="model_not_tuned", param="model")
     try:
-        messages = [message.plain() for message in body.messages]
         return encode(tokenizer, messages, generation_prompt=True).ids
     except DodamError as error:
         raise APIError(400, str(error), param="messages") from None
@@ -153,20 +171,20 @@ async def complete(
     service: Service, body: ChatCompletion | TextCompletion, prompts: list[list[int]], request: Request
 ) -> Response:
     """Answer `n` times each prompt. APIError when it is too long, too many, or too much waits already."""
-    served = service.find(body.model)
-    num_choices = body.n or 1
-    check_sizes(prompts, num_choices, served.worker)
-    params = [sampling_params(body, service.defaults, choice) for choice in range(num_choices)]
-    try:
-        job = served.worker.submit([(ids, p) for ids in prompts for p in params])
-    except Full:
-        raise too_many("Too many requests are waiting.", "server_busy", retry_after=1) from None
-    except Stopped as error:
-        raise failure(error) from None
-    service.watch(request, served.worker, job)
+    served, feedback = service.find(body.model), service.feedback
+    key = ""
+    if feedback is not None and feedback.collect:
+        key = conversation_key(request.headers)
+    params = [sampling_params(body, service.defaults, choice) for choice in range(body.n or 1)]
+    job = submit(service, body.model, prompts, params, request)
     answers = [Answer(p, served.tokenizer, chat=isinstance(body, ChatCompletion)) for _, p in job.prompts]
     service.metrics.tokens.labels(body.model, "prompt").inc(num_prompt := sum(map(len, prompts)))
     pieces = read(service, body.model, job, answers)
+    headers = {}
+    if feedback is not None and key and isinstance(body, ChatCompletion):
+        origins = [origin_of(body.model, served.origin, p) for p in params]
+        pieces = feedback.collected(pieces, key, [message.plain() for message in body.messages], origins)
+        headers["Dodam-Deletion-Key"] = key
     reply = Reply(body.model, isinstance(body, ChatCompletion), served.tokenizer)
 
     def used() -> dict[str, int]:
@@ -175,7 +193,7 @@ async def complete(
     if body.stream:
         with_usage = body.stream_options is not None and body.stream_options.include_usage
         lines = stream(reply, pieces, len(answers), used if with_usage else None)
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
     try:
         collected = [piece async for piece in pieces]
@@ -183,7 +201,23 @@ async def complete(
         return Response(status_code=CLIENT_LEFT)
     except Stopped as error:
         raise failure(error) from None
-    return JSONResponse(reply.whole(collected, used()))
+    return JSONResponse(reply.whole(collected, used()), headers=headers)
+
+
+def submit(
+    service: Service, name: str, prompts: list[list[int]], params: list[SamplingParams], request: Request
+) -> Job:
+    """Queue every prompt with each of the parameters. APIError when it is too long, too many, or too much waits."""
+    worker = service.models[name].worker
+    check_sizes(prompts, len(params), worker)
+    try:
+        job = worker.submit([(ids, p) for ids in prompts for p in params])
+    except Full:
+        raise too_many("Too many requests are waiting.", "server_busy", retry_after=1) from None
+    except Stopped as error:
+        raise failure(error) from None
+    service.watch(request, worker, job)
+    return job
 
 
 def check_sizes(prompts: list[list[int]], num_choices: int, worker: Worker) -> None:

@@ -149,10 +149,10 @@ class Plateau:
 
     def __call__(self, model: Any) -> float:
         nats = self.look(model)
-        if nats >= self.unigram and half_done(self.out):
+        if nats >= self.unigram and (progress := progress_of(self.out)) >= 0.5:
             tell(
-                f"ALARM: half the run is over, and {nats:.4f} nats per {self.what} token are no better than "
-                f"frequencies alone ({self.unigram:.4f}): nothing is learned from the context yet. More steps, a lower "
+                f"ALARM: {progress:.0%} of the run is over, and {nats:.4f} nats per {self.what} token are no better "
+                f"than frequencies alone ({self.unigram:.4f}): nothing is learned from the context yet. More steps, a lower "
                 "--learning-rate or a longer --warmup may mend that"
             )
         return nats
@@ -201,11 +201,11 @@ def held_back_labels(masking: Masking, held_back: RowLoader) -> np.ndarray:
     return labels_BT[labels_BT != IGNORED]
 
 
-def half_done(out: Path) -> bool:
-    """Whether half of a run is over, by its own metrics."""
+def progress_of(out: Path) -> float:
+    """How much of a run is over, by its own metrics."""
     path = out / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    return max((row.get("progress", 0.0) for row in rows), default=0.0) >= 0.5
+    return max((row.get("progress", 0.0) for row in rows), default=0.0)
 
 
 def learning_rates(config: Pretrain, model: Encoder | None) -> dict[str, float]:

@@ -35,7 +35,8 @@ class Sft(Training):
     """Teach a model to answer, from conversations."""
 
     data: tuple[str, ...]
-    """Conversations: JSONL, JSON, CSV/TSV or Parquet files, folders, globs, or `sample:chat`. Formats are found out."""
+    """Conversations: JSONL, JSON, CSV/TSV or Parquet files, folders, globs, a feedback store, or `sample:chat`. Formats
+    are found out."""
     model: Path
     """The model to tune: a model folder or a run folder."""
     columns: dict[str, str] = field(default_factory=dict)

@@ -6,7 +6,7 @@ In come a stage's config, its model, batches and objective; out come a trained r
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dodam.data.batch import Batch
     from dodam.machine import Machine
     from dodam.tokenizer.tokenizer import Tokenizer
-    from dodam.train.loop import LoopConfig, Outcome
+    from dodam.train.loop import Ledger, LoopConfig, Outcome
     from dodam.train.objective import Objective
     from dodam.train.optim import OptimConfig
 
@@ -106,7 +106,7 @@ class Setup:
     objective: "Objective"
     optim: "OptimConfig"
     loop: "LoopConfig"
-    validate: Callable[[Any], float] | None
+    validate: "Callable[[Any], float | dict[str, float]] | None"
     unit: str
     sample: Callable[[], str]
     chat_template: str | None
@@ -115,12 +115,21 @@ class Setup:
     """What the learning rates of single parameters are multiplied by."""
     save: Callable[[Path, dict[str, Any], str], object] | None = None
     """Writes the model folder from its path, dodam.json's content and the card, in place of `folder.save_model`."""
+    ledger: "Ledger | None" = None
+    """What the stage keeps beside weights, in every checkpoint."""
+    shown: tuple[str, ...] = ()
+    """Which of the ledger's numbers the console tells with the loss; the picture draws the first in its place."""
+    finish: Callable[[], object] | None = None
+    """Takes off the model, once it is trained, what only its training needed."""
+    result: Callable[[], dict[str, Any]] = dict
+    """What more result.json tells."""
 
 
 def open_run(config: Training, stage: str) -> dict[str, Any] | None:
     """Begin or continue a run folder. Returns the result of a run that is already finished, else None.
 
-    UsageError when the folder holds what a run with other settings has learned."""
+    UsageError when the folder holds what a run with other settings has learned, and for an adapter without a rank."""
+    check_lora(config.lora)
     resolved = {"format": 1, "stage": stage, **configs.to_json(config)}
     saved_file = config.out / "config.json"
     if saved_file.is_file():
@@ -141,6 +150,14 @@ def open_run(config: Training, stage: str) -> dict[str, Any] | None:
         )
     files.write_json(saved_file, resolved)
     return None
+
+
+def check_lora(lora: Lora) -> None:
+    """UsageError for options of an adapter that is not there."""
+    given = [key for key, usual in asdict(Lora()).items() if getattr(lora, key) != usual]
+    if given and not lora.rank:
+        flag = f"--lora.{given[0].replace('_', '-')}"
+        raise UsageError("there is no adapter without a rank", where=flag, mend="Add --lora.rank 8, for instance.")
 
 
 def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
@@ -206,8 +223,6 @@ def compile_blocks(model: Any) -> None:
 def learning_rates(config: Training, model: Any = None, scale: float = 1.0) -> dict[str, float]:
     """The optimisers' settings with every learning rate times --learning-rate, a stage's own `scale` and, for a model
     to go on with, what the size of its weights bears."""
-    from dataclasses import asdict
-
     from dodam.train.optim import OptimConfig, bearable, lora_rate
 
     values = asdict(OptimConfig(weight_decay=config.weight_decay))
@@ -236,8 +251,6 @@ def choose_parts(config: Training, model: Any) -> dict[str, float]:
             if wanted.quantize == "nf4":
                 lora.quantize_layers(model)
             lora.add_lora(model, settings, config.seed)
-        elif wanted != Lora():
-            raise ValueError("there is no adapter without a rank")
         lora.freeze(model, config.freeze)
     except ValueError as error:
         where = "--lora" if wanted != Lora() else "--freeze"
@@ -333,7 +346,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     optimizers = Optimizers(setup.model, setup.optim, setup.factors)
     hooks = [
         metrics.MetricsFile(config.out / "metrics.jsonl"),
-        metrics.Console(stage, setup.unit),
+        metrics.Console(stage, setup.unit, shown=setup.shown),
         metrics.Samples(config.out / "samples.md", setup.sample),
     ]
     try:
@@ -348,11 +361,14 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
             validate=setup.validate,
             choices=choices,
             device=choices["machine"]["device"],
+            ledger=setup.ledger,
         )
     except Interrupted as stopped:
         raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
+    if setup.finish:
+        setup.finish()
     finish_parts(config, setup.model)
-    result = result_of(config, setup, outcome, choices)
+    result = result_of(config, setup, outcome, choices) | setup.result()
     recipe = configs.to_json(config)
     info = {"stage": stage, "result": result, "choices": choices, "recipe": recipe, "versions": versions()}
     info |= {"seed": config.seed, "lineage": setup.card}
@@ -364,7 +380,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
         folder.save_model(
             config.out / "model", setup.model, setup.tokenizer, chat_template=template, info=info, card=card
         )
-    metrics.draw(config.out / "metrics.jsonl", config.out / "loss.png", setup.unit)
+    metrics.draw(config.out / "metrics.jsonl", config.out / "loss.png", setup.unit, *setup.shown[:1])
     files.write_json(config.out / "result.json", result)
     if config.budget is not None and outcome.steps == setup.loop.steps:
         tell_rest(config, stage, choices, outcome.seconds)

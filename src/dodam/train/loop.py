@@ -41,6 +41,9 @@ class LoopConfig:
     """Share of the run between two validations."""
     checkpoint_seconds: float = 30.0
     """Time between two checkpoints."""
+    checkpoint_every: int = 1
+    """Checkpoints are taken at multiples of so many steps only: where the batches of several steps come out of one
+    thing that is made with the weights of the first of them (a rollout), a run goes on from such a first step."""
     seed: int = 0
     """Of dropout."""
 
@@ -56,6 +59,15 @@ class Hook(Protocol):
     def step(self, row: dict[str, Any]) -> None: ...
     def validate(self, row: dict[str, Any]) -> None: ...
     def end(self) -> None: ...
+
+
+class Ledger(Protocol):
+    """What a stage keeps beside weights while it trains. `tell` gives numbers for a row of metrics, of the steps since
+    the last one; `state`, JSON values, goes into every checkpoint, and `restore` gets it back."""
+
+    def tell(self) -> dict[str, float]: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
 
 
 @dataclass
@@ -89,14 +101,17 @@ def train(
     *,
     folder: Path,
     hooks: Sequence[Hook] = (),
-    validate: Callable[[Any], float] | None = None,
+    validate: Callable[[Any], float | dict[str, float]] | None = None,
     choices: dict[str, Any] | None = None,
     device: str = "cpu",
+    ledger: Ledger | None = None,
 ) -> Outcome:
-    """Train until `config` says so. `choices` (what a probe decided) are saved with every checkpoint.
+    """Train until `config` says so. `choices` (what a probe decided) are saved with every checkpoint. `validate` gives
+    one number, or several, the one that counts under `validation`.
 
-    Interrupted (after saving) on SIGINT or SIGTERM; DodamError when the loss is no longer a number."""
-    run = Run(model, optimizers, folder, choices or {})
+    Interrupted (after saving) on SIGINT or SIGTERM; DodamError when the loss is no longer a number, or (after saving)
+    where there is no batch to be had."""
+    run = Run(model, optimizers, folder, choices or {}, ledger)
     validated = run.resume()
     plan = Plan(config, run.clock, validated)
     recent: list[torch.Tensor] = []  # losses since the last row
@@ -107,14 +122,20 @@ def train(
         # The clock is asked once a step, so that the last step is also the last one logged and validated.
         last = plan.done(run.step)
         while not last:
-            if stopped:
+            between = run.step % config.checkpoint_every == 0
+            if stopped and between:
                 run.save(plan)
                 raise Interrupted(f"stopped at step {run.step}; everything is saved", where=str(folder))
             progress = plan.progress(run.step)
             torch.manual_seed(config.seed * 1_000_003 + run.step)  # dropout is a function of the step, like the batch
-            loss, norm, tokens = one_step(
-                model, optimizers, batches(run.step), objective, config.clip, config.schedule(progress), device
-            )
+            try:
+                microbatches = batches(run.step)
+            except DodamError:
+                if between:
+                    run.save(plan)
+                raise
+            scale = config.schedule(progress)
+            loss, norm, tokens = one_step(model, optimizers, microbatches, objective, config.clip, scale, device)
             run.step += 1
             run.tokens += tokens
             recent.append(loss)
@@ -123,15 +144,17 @@ def train(
             last = plan.done(run.step)
             if run.step % config.log_every == 0 or last:
                 run.loss, recent = float(torch.stack(recent).mean()), []
-                row = run.row(plan, config.schedule(progress), norm)
+                row = run.row(plan, scale, norm) | (ledger.tell() if ledger else {})
                 for hook in hooks:
                     hook.step(row)
             if plan.validation_due(run.step, last):
-                measured = {} if validate is None else {"validation": validate(model)}
+                found = {} if validate is None else validate(model)
+                measured = found if isinstance(found, dict) else {"validation": found}
                 run.validation = measured.get("validation")
                 for hook in hooks:
                     hook.validate({"step": run.step, **measured, "seconds": run.clock.seconds()})
-            if time.perf_counter() - last_saved > config.checkpoint_seconds:
+            due = time.perf_counter() - last_saved > config.checkpoint_seconds
+            if due and run.step % config.checkpoint_every == 0:
                 run.save(plan)
                 last_saved = time.perf_counter()
     run.save(plan)
@@ -213,10 +236,17 @@ class Plan:
 
 
 class Run:
-    """What a checkpoint holds: weights that are trained, optimiser state, step, clock, choices."""
+    """What a checkpoint holds: weights that are trained, optimiser state, step, clock, choices, a stage's ledger."""
 
-    def __init__(self, model: nn.Module, optimizers: Optimizers, folder: Path, choices: dict[str, Any]) -> None:
-        self.model, self.optimizers, self.choices = model, optimizers, choices
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Optimizers,
+        folder: Path,
+        choices: dict[str, Any],
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.model, self.optimizers, self.choices, self.ledger = model, optimizers, choices, ledger
         self.folder = folder / "checkpoint"
         self.step, self.tokens, self.loss = 0, 0, math.nan
         self.validation: float | None = None
@@ -236,6 +266,8 @@ class Run:
             "validated": plan.validated,
             "choices": self.choices,
         }
+        if self.ledger:
+            state["ledger"] = self.ledger.state()
         checkpoint.save(self.folder, self.step, self.tensors(), state)
 
     def resume(self) -> int:
@@ -249,6 +281,8 @@ class Run:
         self.loss = math.nan if state["loss"] is None else state["loss"]
         self.validation = state["validation"]
         self.clock = Clock(used=state["seconds"])
+        if self.ledger:
+            self.ledger.restore(state["ledger"])
         return state["validated"]
 
     def row(self, plan: Plan, scale: float, norm: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +37,29 @@ class MetricsFile:
 
 
 class Console:
-    """Progress on standard error: one line rewritten on a terminal, a plain line now and then elsewhere."""
+    """Progress on standard error: one line rewritten on a terminal, a plain line now and then elsewhere. `shown`: what
+    of a stage's own numbers it tells; the curve is that of the first, or of the loss."""
 
-    def __init__(self, name: str, unit: str, plain_seconds: float = 15.0) -> None:
-        self.name, self.unit, self.plain_seconds = name, unit, plain_seconds
+    def __init__(self, name: str, unit: str, plain_seconds: float = 15.0, shown: Sequence[str] = ()) -> None:
+        self.name, self.unit, self.plain_seconds, self.shown = name, unit, plain_seconds, shown
         self.live = sys.stderr.isatty()
         self.last = -math.inf
-        self.losses: list[float] = []
+        self.curve: list[float] = []
 
     def start(self, step: int) -> None:
         if step:
             print(f"{self.name}: goes on at step {step}", file=sys.stderr)
 
     def step(self, row: dict[str, Any]) -> None:
-        self.losses.append(row["loss"])
+        told = [name for name in self.shown if name in row]
+        self.curve.append(row[told[0]] if told else row["loss"])
+        numbers = "".join(f"  {name.replace('_', ' ')} {row[name]:.3f}" for name in told)
         text = (
-            f"{self.name}: {row['progress']:4.0%}  step {row['step']}  loss {row['loss']:.3f}  "
+            f"{self.name}: {row['progress']:4.0%}  step {row['step']}  loss {row['loss']:.3f}{numbers}  "
             f"{row['tokens_per_second']:,.0f} tokens/s  {duration(row['remaining'])} to go"
         )
         if self.live:
-            line = f"{text}  {sparkline(self.losses)}"[: shutil.get_terminal_size().columns - 1]
+            line = f"{text}  {sparkline(self.curve)}"[: shutil.get_terminal_size().columns - 1]
             print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
         elif row["seconds"] - self.last >= self.plain_seconds:
             self.last = row["seconds"]
@@ -144,20 +147,20 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
 
 
-def draw(metrics: Path, picture: Path, unit: str) -> None:
-    """The run's curves as a PNG: training loss, and the validation where there is one."""
+def draw(metrics: Path, picture: Path, unit: str, curve: str = "loss") -> None:
+    """The run's curves as a PNG: training loss, or another number of its rows, and the validation where there is."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    training = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    training = [(row["step"], row[curve]) for row in rows if curve in row and "loss" in row]
     validation = [(row["step"], row["validation"]) for row in rows if "validation" in row]
     figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     axis.plot(*zip(*training, strict=True), linewidth=0.8, color="tab:blue")
     axis.set_xlabel("step")
-    axis.set_ylabel("training loss (nats per token)", color="tab:blue")
+    axis.set_ylabel("training loss (nats per token)" if curve == "loss" else f"training {curve}", color="tab:blue")
     if validation:
         right = axis.twinx()
         right.plot(*zip(*validation, strict=True), marker="o", color="tab:orange")

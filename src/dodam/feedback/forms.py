@@ -1,0 +1,211 @@
+"""The forms of JSONL rows that a store takes in and gives out: our rankings, TRL's and OpenAI's pairs, conversations.
+
+In: a row of any of them. Out: an `Entry`, checked as far as one can without the store; and the other way round, a
+ranking of the store as pairs. DataError names what is wrong with a row.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import combinations
+from typing import Any, Literal
+
+from dodam.errors import DataError
+from dodam.feedback.judgements import check_shown, check_texts, ranks_of, seconds_of
+from dodam.feedback.prompts import ROLES, Messages, hash_of, messages_of, origin_of, spelt, text_of
+
+Row = dict[str, Any]
+Form = Literal["rankings", "trl", "openai", "conversations"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row to store: a prompt, perhaps with answers, perhaps with what somebody said of them. `ranks` None: answers
+    that are yet to be ranked; `demonstration`: what a person wrote, and `original` what it was made of."""
+
+    prompt: Messages
+    answers: tuple[str, ...] = ()
+    origins: tuple[dict[str, Any], ...] = ()
+    ranks: tuple[int, ...] | None = None
+    demonstration: str | None = None
+    original: str | None = None
+    all_bad: bool = False
+    shown: tuple[int, ...] | None = None
+    id: str = ""
+    annotator: str = ""
+    seconds: float | None = None
+    guideline: str = ""
+    created: float | None = None
+    task: str = ""
+
+
+def entry(row: Any) -> Entry:
+    """The entry of a row in any known form."""
+    if not isinstance(row, Mapping):
+        raise DataError(f"a row must be an object, not {type(row).__name__}")
+    if "chosen" in row or "rejected" in row:
+        return pair(row, *trl_pair(row))
+    if "preferred_output" in row or "non_preferred_output" in row:
+        return pair(row, *openai_pair(row))
+    if "messages" in row:
+        return conversation(row)
+    if "prompt" not in row:
+        mend = "Known: rankings, TRL's and OpenAI's pairs, conversations, prompts."
+        raise DataError(f"no known form has the columns {', '.join(map(str, row))}", mend=mend)
+    if "answers" not in row:
+        return Entry(prompt=messages_of(row["prompt"]), task=str(row.get("task") or ""))
+    return ranking(row)
+
+
+def ranking(row: Mapping[str, Any]) -> Entry:
+    """Our own form; without `ranks` (and not all bad) the answers are to be ranked."""
+    answers = row["answers"]
+    if not isinstance(answers, list):
+        raise DataError(f"the answers are no list but {type(answers).__name__}")
+    texts = tuple(text_of(answer, "an answer") for answer in answers)
+    origins = row.get("origins") or []
+    if not isinstance(origins, list):
+        raise DataError("the origins must be a list of objects")
+    origins = [origin_of(origin) for origin in origins]
+    if origins and len(origins) != len(texts):
+        raise DataError(f"there are {len(texts)} answers and {len(origins)} origins")
+    all_bad, ranks, shown = row.get("all_bad") or False, row.get("ranks"), row.get("shown")
+    if ranks is not None or all_bad:
+        ranks = tuple(ranks_of(ranks, len(texts), all_bad))
+        if shown is not None and not isinstance(shown, list):
+            raise DataError("`shown` must be a list")
+        check_shown(shown, len(texts))
+        given = [hash_of(text, origin) for text, origin in zip(texts, origins or [{}] * len(texts), strict=True)]
+        check_texts(texts, given, ranks)
+    found = Entry(
+        prompt=messages_of(row["prompt"]),
+        answers=texts,
+        origins=tuple(origins or [{}] * len(texts)),
+        ranks=ranks,
+        all_bad=all_bad,
+        shown=tuple(shown) if shown and ranks else None,
+        **said(row),
+    )
+    return found if ranks is None else with_id(found)
+
+
+def pair(row: Mapping[str, Any], prompt: Any, chosen: Any, rejected: Any) -> Entry:
+    """Two answers, the first of them better."""
+    answers = (text_of(chosen, "the chosen answer"), text_of(rejected, "the rejected answer"))
+    if answers[0] == answers[1]:
+        raise DataError("chosen and rejected are the same answer")
+    return with_id(Entry(prompt=messages_of(prompt), answers=answers, origins=({}, {}), ranks=(1, 2), **said(row)))
+
+
+def said(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row tells of who said it and when."""
+    id, time = row.get("id"), row.get("time")
+    try:
+        created = None if time is None else datetime.fromisoformat(time).timestamp()
+    except (TypeError, ValueError):
+        raise DataError(f"the time {time!r} is none", mend="Such as 2026-05-01T12:00:00+00:00.") from None
+    return {
+        "id": "" if id is None else str(id),
+        "annotator": spelt(str(row.get("annotator") or "")),
+        "seconds": seconds_of(row.get("seconds")),
+        "guideline": str(row.get("guideline") or ""),
+        "created": created,
+        "task": str(row.get("task") or ""),
+    }
+
+
+def with_id(found: Entry) -> Entry:
+    """With an id that follows from the content, where the row has none: brought in twice it is one ranking."""
+    if found.id:
+        return found
+    content = (found.prompt, found.answers, found.ranks, found.all_bad, found.annotator, found.demonstration)
+    return replace(found, id=hash_of(*content))
+
+
+def trl_pair(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Prompt, chosen and rejected answer of TRL's form. Where `chosen` and `rejected` are whole conversations, the
+    prompt is what both begin with."""
+    missing = [name for name in ("chosen", "rejected") if name not in row]
+    if missing:
+        raise DataError(f"there is no `{missing[0]}`")
+    chosen, rejected, prompt = row["chosen"], row["rejected"], row.get("prompt")
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        before = [*messages_or_text(prompt), *turns(chosen)], [*messages_or_text(prompt), *turns(rejected)]
+        if before[0][:-1] != before[1][:-1]:
+            raise DataError("chosen and rejected do not differ in the last message alone")
+        return before[0][:-1], before[0][-1]["content"], before[1][-1]["content"]
+    if prompt is None:
+        mend = "`dodam reward` and `dodam dpo` read texts with Human: and Assistant: as they are."
+        raise DataError("there is no `prompt`", mend=mend)
+    return prompt, chosen, rejected
+
+
+def openai_pair(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Prompt, preferred and other answer of OpenAI's form."""
+    given = row.get("input")
+    if not isinstance(given, Mapping) or not isinstance(given.get("messages"), list):
+        raise DataError("`input` must be an object with messages")
+    outputs = [turns(row.get(name)) for name in ("preferred_output", "non_preferred_output")]
+    if not all(len(output) == 1 for output in outputs):
+        raise DataError("each output must be one message of the assistant")
+    return given["messages"], outputs[0][0]["content"], outputs[1][0]["content"]
+
+
+def turns(messages: Any) -> list[dict[str, Any]]:
+    """Messages that end with the assistant's."""
+    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+        raise DataError("a list of messages was expected")
+    if messages[-1].get("role") != "assistant":
+        raise DataError("the last message must be the assistant's")
+    return messages
+
+
+def messages_or_text(prompt: Any) -> list[Any]:
+    return [] if prompt is None else messages_of(prompt)
+
+
+def conversation(row: Mapping[str, Any]) -> Entry:
+    """A conversation as a demonstration of its last answer; the kind `ranked first` is no demonstration and is
+    refused."""
+    if row.get("kind") == "ranked first":
+        raise DataError("an answer that was ranked first is no demonstration", mend="Bring in the rankings.")
+    messages = turns(row["messages"])
+    if any(message.get("role") not in ROLES for message in messages):
+        raise DataError(f"a message needs a role: {', '.join(ROLES)}")
+    answer, original = text_of(messages[-1].get("content"), "the answer"), row.get("original")
+    return with_id(
+        Entry(
+            prompt=messages_of(messages[:-1]),
+            demonstration=answer,
+            original=None if original is None else text_of(original, "the original"),
+            **said(row),
+        )
+    )
+
+
+def pairs(row: Row) -> Iterator[tuple[str, str]]:
+    """The better and the worse answer of every pair of a ranking that is no tie."""
+    ranked = sorted(zip(row["ranks"], row["answers"], strict=True), key=lambda one: one[0])
+    for (better, chosen), (worse, rejected) in combinations(ranked, 2):
+        if better < worse:
+            yield chosen, rejected
+
+
+def as_trl(row: Row) -> Iterator[Row]:
+    """A ranking as TRL's conversational pairs."""
+    for chosen, rejected in pairs(row):
+        yield {"prompt": row["prompt"], "chosen": answered(chosen), "rejected": answered(rejected)}
+
+
+def as_openai(row: Row) -> Iterator[Row]:
+    """A ranking as OpenAI's preference pairs."""
+    for chosen, rejected in pairs(row):
+        yield {
+            "input": {"messages": row["prompt"]},
+            "preferred_output": answered(chosen),
+            "non_preferred_output": answered(rejected),
+        }
+
+
+def answered(text: str) -> Messages:
+    return [{"role": "assistant", "content": text}]

@@ -1,0 +1,342 @@
+"""What `ppo` and `grpo` share: their flags, reading, measuring on held-back prompts, samples, assembly of a run.
+
+In come a stage's config and what it makes of a round's rewards; out comes a trained run folder.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt, Lt
+
+from dodam.errors import UsageError
+from dodam.stages import training
+from dodam.stages.training import Setup, Training
+
+if TYPE_CHECKING:
+    import torch
+
+    from dodam.folder import LoadedModel
+    from dodam.machine import Machine
+    from dodam.rl.prompts import Prompt
+    from dodam.rl.reference import Reference
+    from dodam.rl.rewards import Mixture
+    from dodam.rl.rollout import Answer
+    from dodam.rl.rounds import Rounds, Sampling
+    from dodam.rl.watch import Measured, Watch
+
+DEFAULT_EPOCHS = 1.0
+POLICY_RATE, LORA_RATE = 0.02, 0.2  # of pretraining's learning rates, of LoRA's in sft
+MOST_TOKENS = 256  # an answer may have unless it is said, or half of the context
+SHOWN_PROMPTS = 6  # whose answers are in samples.md
+KL_PROMPTS = 64  # held-back prompts that are answered to measure the KL
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyTraining(Training):
+    """The flags of training by rewards."""
+
+    data: tuple[str, ...]
+    """Prompts: JSONL, JSON, CSV/TSV or Parquet with `prompt` or `messages`, perhaps `answer`; or `sample:problems`."""
+    model: Path
+    """The policy to begin with, and the reference it is held to: a model folder or a run folder."""
+    reward: tuple[str, ...]
+    """What an answer is worth: exact, length:200, language, regex:…, format:…, code, FILE.py:FUNCTION or the folder of
+    a reward model; several are added up, each perhaps with a weight as in `0.1*length:200` (docs/rewards.md)."""
+    judge: tuple[str, ...] = ()
+    """Rewards that held-back answers are also judged by, and nothing is learned from. Default: those of --reward."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Which columns hold what, when they cannot be found out: prompt=question answer=solution."""
+    prompts: Annotated[int, Gt(0)] = 32
+    """Prompts that are answered in a round."""
+    answers: Annotated[int, Gt(0)] = 1
+    """Answers to each of them."""
+    passes: Annotated[int, Gt(0)] = 1
+    """Times that each round is learned from."""
+    max_tokens: Annotated[int, Gt(0)] | None = None
+    """Most tokens of an answer. Default: 256, or half of the context."""
+    temperature: Annotated[float, Gt(0)] = 1.0
+    """Answers are drawn at this temperature, and their log-probabilities are those at it."""
+    epochs: Annotated[float, Gt(0)] | None = None
+    """Passes over the prompts, when neither --steps nor --budget is given. Default: 1."""
+    held_back: tuple[str, ...] = ()
+    """Prompts to measure on. Default: a share of --data."""
+    validation: Annotated[float, Ge(0), Lt(0.5)] = 0.05
+    """Share of --data that is held back, where --held-back names nothing."""
+    report_prompts: Annotated[int, Gt(0)] = 200
+    """Held-back prompts that are answered at a validation, at most."""
+    max_prompts: Annotated[int, Ge(0)] = 0
+    """Read at most so many; 0 reads all."""
+    end_penalty: Annotated[float, Ge(0)] = 0.0
+    """What is taken off the reward of an answer that has not ended within --max-tokens."""
+    encoding: str = "utf-8"
+    """The encoding of those text files that are not UTF-8, such as cp949."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be used and prompts that are too long, and count them, instead of stopping."""
+
+
+@dataclass
+class Stage:
+    """A stage while it is put together and runs: what was read, and what measuring needs."""
+
+    config: PolicyTraining
+    name: str
+    machine: "Machine"
+    loaded: "LoadedModel"
+    choices: dict[str, Any]
+    learned: "list[Prompt]"
+    held_back: "list[Prompt]"
+    reward: "Mixture"
+    judge: "Mixture"
+    sampling: "Sampling"
+    reference: "Reference"
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        return self.machine.torch_dtype
+
+    def measure(self, model: Any) -> "Measured | None":
+        """Answer the held-back prompts; None where there are none."""
+        from dodam.rl.rounds import asked
+        from dodam.rl.watch import Measured, standard_error
+
+        if not self.held_back:
+            return None
+        answers = self.answer(model, self.held_back, temperature=0.0)
+        rewards = self.reward([asked(one) for one in answers])
+        judged = self.judge([asked(one) for one in answers]) if self.judge is not self.reward else rewards
+        count = len(answers)
+        return Measured(
+            reward=sum(rewards) / count,
+            judge=sum(judged) / count,
+            error=standard_error(judged),
+            length=sum(len(one.ids) for one in answers) / count,
+            ended=sum(one.ended for one in answers) / count,
+            kl=self.kl(model, self.answer(model, self.held_back[:KL_PROMPTS], temperature=self.config.temperature)),
+            num_prompts=count,
+        )
+
+    def answer(self, model: Any, prompts: "list[Prompt]", *, temperature: float) -> "list[Answer]":
+        """Answers to held-back prompts, the same ones for the same weights."""
+        from dodam.rl.rollout import answers_to, seed_of
+
+        seeds = [seed_of(self.config.seed, -1, place) for place in range(len(prompts))]
+        return answers_to(
+            model, self.loaded.tokenizer, prompts, seeds, stop_ids=self.sampling.stop_ids,
+            max_tokens=self.sampling.max_tokens, temperature=temperature,
+        )  # fmt: skip
+
+    def kl(self, model: Any, answers: "list[Answer]") -> float:
+        """Nats per answer, of answers drawn from the model: log(model / reference), summed over each."""
+        from dodam.rl.rollout import at_rest, batch_of
+        from dodam.train.policy import told
+
+        total = 0.0
+        with at_rest(model):
+            for bundles in self.groups(answers):
+                batch = batch_of(answers, bundles, self.loaded.tokenizer.pad).to(self.machine.device)
+                mine, _ = told(model, batch, self.dtype, self.config.temperature)
+                total += float((mine - self.reference.logprobs(batch)).sum())
+        return total / len(answers)
+
+    def groups(self, answers: "list[Answer]") -> list[list[list[int]]]:
+        """All answers in microbatches."""
+        from dodam.models.answers import may_share
+        from dodam.rl.rollout import groups_of
+
+        share = may_share(self.loaded.model)
+        return groups_of(answers, range(len(answers)), self.config.microbatch, share=share)
+
+    def samples(self, model: Any) -> list[list[str | float]]:
+        """Greedy answers to a few prompts, each with its reward."""
+        from dodam.rl.rounds import asked
+
+        answers = self.answer(model, (self.held_back or self.learned)[:SHOWN_PROMPTS], temperature=0.0)
+        rewards = self.reward([asked(one) for one in answers])
+        return [[one.text, reward] for one, reward in zip(answers, rewards, strict=True)]
+
+    def tell_samples(self, model: Any) -> str:
+        """The same as Markdown, under what was answered before the first step."""
+        shown = (self.held_back or self.learned)[:SHOWN_PROMPTS]
+        told = []
+        for prompt, before, now in zip(shown, self.choices["samples"], self.samples(model), strict=True):
+            lines = [f"**{prompt.messages[-1]['content']}**"]
+            for word, (text, reward) in (("before", before), ("now", now)):
+                lines.append(f"{word} ({reward:.2f}): {text}")
+            told.append("> " + "\n\n".join(lines).replace("\n", "\n> "))
+        return "\n\n".join(told)
+
+
+def begin(config: PolicyTraining, name: str) -> Stage:
+    """Look at the machine, load, read prompts and rewards, and choose what is not given."""
+    from dodam.data.conversation import template_of
+    from dodam.folder import load_model
+    from dodam.rl.prompts import fingerprint, read_prompts, split
+    from dodam.rl.reference import Reference, load_reference
+    from dodam.rl.rewards import mixture
+    from dodam.rl.rounds import Sampling
+
+    training.refuse_compiling(config, "answers")
+    choices = training.saved_choices(config.out)
+    machine = training.machine_for(config, choices)
+    loaded = load_model(config.model, device=machine.device)
+    tokenizer = loaded.tokenizer
+    tokenizer.chat_template = template_of(tokenizer)
+    context = min(config.context or loaded.model.config.context, loaded.model.config.context)
+    max_tokens = config.max_tokens or min(MOST_TOKENS, context // 2)
+    if max_tokens >= context:
+        mend = f"Give at most {context - 1}."
+        raise UsageError(f"the context of {context} tokens has no room for a prompt", where="--max-tokens", mend=mend)
+
+    def read(data: tuple[str, ...], limit: int) -> "list[Prompt]":
+        return read_prompts(
+            data, tokenizer, context - max_tokens, columns=config.columns, encoding=config.encoding,
+            skip_bad=config.skip_bad, limit=limit,
+        )  # fmt: skip
+
+    prompts = read(config.data, config.max_prompts)
+    learned, held_back = (prompts, []) if config.held_back else split(prompts, config.validation)
+    if config.held_back:
+        held_back = read(config.held_back, config.report_prompts)
+        known = {one.messages[-1]["content"] for one in held_back}
+        learned = [one for one in learned if one.messages[-1]["content"] not in known]
+    if not learned:
+        raise UsageError("every prompt is held back", where="--data", mend="Give more of them.")
+    if not held_back:
+        print(f"{name}: none of {len(learned)} prompts is held back, so nothing is measured on them.", file=sys.stderr)
+    digest = digest_of(config, fingerprint([*learned, *held_back]), loaded)
+    training.same_data(config, choices, digest)
+    if not choices:
+        choices = choose(config, machine, loaded, len(learned), max_tokens) | {"context": context, "data": digest}
+    reward = mixture(config.reward, machine.device)
+    frozen = loaded.model
+    if not config.lora.rank:
+        frozen = load_reference(config.model, machine.device, machine.torch_dtype)
+    stop_ids = tuple(sorted({tokenizer.end, tokenizer.eos, *loaded.stop_ids}))
+    return Stage(
+        config=config,
+        name=name,
+        machine=machine,
+        loaded=loaded,
+        choices=choices,
+        learned=learned,
+        held_back=held_back[: config.report_prompts],
+        reward=reward,
+        judge=mixture(config.judge, machine.device) if config.judge else reward,
+        sampling=Sampling(stop_ids=stop_ids, max_tokens=max_tokens, temperature=config.temperature),
+        reference=Reference(frozen, machine.torch_dtype, config.temperature),
+    )
+
+
+def digest_of(config: PolicyTraining, prompts: str, loaded: "LoadedModel") -> str:
+    """Changes with the prompts, with the model that is the reference, and with text that is read along."""
+    from dodam import files
+    from dodam.data.shards import ensure_shards
+
+    weights = "".join(files.xxh3(path) for path in sorted(loaded.path.glob("*.safetensors")))
+    replay = getattr(config, "replay", None)
+    return prompts + weights + (ensure_shards(replay, loaded.tokenizer).fingerprint if replay else "")
+
+
+def choose(
+    config: PolicyTraining, machine: "Machine", loaded: "LoadedModel", num_prompts: int, max_tokens: int
+) -> dict[str, Any]:
+    """All that a run is begun with; saved at step 0."""
+    if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
+        raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
+    rows = config.prompts * config.answers
+    batch = config.batch or rows
+    if rows % batch:
+        what = f"a round has {rows} answers (--prompts times --answers), which {batch} do not divide"
+        raise UsageError(what, where="--batch", mend="Give a divisor.")
+    optim = training.learning_rates(config, loaded.model, scale=POLICY_RATE)
+    rounds = max(1, round((config.epochs or DEFAULT_EPOCHS) * num_prompts / config.prompts))
+    return {
+        "machine": machine.to_dict(),
+        "max_tokens": max_tokens,
+        "batch": batch,
+        "steps": config.steps or rounds * config.passes * (rows // batch),
+        "seconds": training.seconds_left(config) if config.budget is not None else None,
+        "compiled": False,
+        "optim": {**optim, "lora": optim["lora"] * LORA_RATE},
+    }
+
+
+def watch_of(stage: Stage, model: Any, sums: Any, penalty: Any) -> "Watch":
+    """The ledger of a run, with what is measured and written before the first step; saved with step 0."""
+    from dodam.rl.watch import Measured, Watch
+
+    if "samples" not in stage.choices:
+        before = stage.measure(model)
+        stage.choices |= {"before": asdict(before) if before else None, "samples": stage.samples(model)}
+        if before:
+            told = f"before the first step {before.judge:.4f} ± {2 * before.error:.4f} on {before.num_prompts}"
+            print(f"{stage.name}: {told} held-back prompts.", file=sys.stderr)
+    before = stage.choices["before"]
+    return Watch(stage.name, sums, penalty, Measured(**before) if before else None)
+
+
+def train(
+    stage: Stage,
+    rounds: "Rounds",
+    objective: Any,
+    *,
+    batches: Callable[[int], Any] | None = None,
+    factors: dict[str, float] | None = None,
+    finish: Callable[[], object] | None = None,
+    shown: tuple[str, ...],
+) -> dict[str, Any]:
+    """Run the loop over rounds and write the run folder. `batches`: in place of those of the rounds alone."""
+    from dodam.train.optim import OptimConfig
+
+    config, choices, watch = stage.config, stage.choices, rounds.watch
+    measured: list[Measured | None] = []
+
+    def validate(model: Any) -> dict[str, float]:
+        measured[:] = [stage.measure(model)]
+        watch.look(measured[0])
+        return measured[0].row() if measured[0] else {}
+
+    def end() -> None:
+        if not measured:  # the run was begun again after its last step
+            measured[:] = [stage.measure(stage.loaded.model)]
+        if finish:
+            finish()
+
+    def result() -> dict[str, Any]:
+        told = {"before": choices["before"], "after": asdict(measured[0]) if measured[0] else None}
+        return told | {"alarms": watch.alarms, "prompts": len(stage.learned)}
+
+    loop = training.loop_bounds(config, choices, rounds.steps_per_epoch)
+    setup = Setup(
+        model=stage.loaded.model,
+        tokenizer=stage.loaded.tokenizer,
+        batches=batches or rounds.batches,
+        objective=objective,
+        optim=OptimConfig(**choices["optim"]),
+        loop=replace(loop, log_every=rounds.steps, checkpoint_every=rounds.steps),
+        validate=validate,
+        unit="mean reward",
+        sample=lambda: stage.tell_samples(stage.loaded.model),
+        chat_template=stage.loaded.tokenizer.chat_template,
+        card=card_of(stage),
+        factors=factors or {},
+        ledger=watch,
+        shown=shown,
+        finish=end,
+        result=result,
+    )
+    return training.train_run(config, stage.name, setup, choices)
+
+
+def card_of(stage: Stage) -> dict[str, Any]:
+    """What the model card tells of what was learned from."""
+    return {
+        "base": str(stage.config.model),
+        "prompts": len(stage.learned),
+        "data": list(stage.config.data),
+        "reward": list(stage.config.reward),
+        "base lineage": stage.loaded.info.get("lineage", {}),
+    }

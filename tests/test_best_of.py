@@ -1,0 +1,88 @@
+"""`dodam best-of`: the best answer of each prompt, as conversations that sft reads; interrupted and gone on with."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dodam import cli
+from dodam.data.conversation import CHAT_TEMPLATE, read_conversations
+from dodam.rl import best_of
+from talking_models import make_decoder, make_tokenizer, write_model
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(best_of, "PART", 4)
+    tokenizer = make_tokenizer(CHAT_TEMPLATE)
+    model = make_decoder(tokenizer.size)
+    with torch.no_grad():  # endings are likely
+        model.output.weight.mul_(0.2)
+        model.output.weight[tokenizer.end] = model.output.weight.mean(0) + 0.02
+    write_model(tmp_path / "model", model, tokenizer, CHAT_TEMPLATE)
+    rows = [{"prompt": f"sky {number}?"} for number in range(10)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "mine.py").write_text("def long(prompt, answer, item):\n    return len(answer)\n")
+    return [
+        "best-of", "--model", str(tmp_path / "model"), "--data", str(tmp_path / "prompts.jsonl"), "--reward",
+        f"{tmp_path}/mine.py:long", "--answers", "16", "--max-tokens", "40", "--threads", "1", "--json",
+    ]  # fmt: skip
+
+
+def test_the_best_is_kept_and_sft_reads_it(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "best.jsonl"
+    assert cli.main([*words, "--out", str(out)]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(rows) == result["conversations"] > 5
+    assert all(row["reward"] == len(row["messages"][-1]["content"]) for row in rows)
+    assert result["best_reward"] > result["mean_reward"]
+    assert [one.messages for one in read_conversations([str(out)])] == [row["messages"] for row in rows]
+    assert not (tmp_path / "best.jsonl.part").exists()
+    assert cli.main([*words, "--out", str(out)]) == 0
+    again = capsys.readouterr()
+    assert "already done" in again.err
+    assert json.loads(again.out.splitlines()[-1]) == result
+    assert cli.main([*words, "--out", str(out), "--seed", "5"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    least = sorted(row["reward"] for row in rows)[len(rows) // 2]
+    assert cli.main([*words, "--out", str(tmp_path / "good"), "--least", str(least)]) == 0
+    good = [json.loads(line) for line in (tmp_path / "good" / "conversations.jsonl").read_text().splitlines()]
+    assert good == [row for row in rows if row["reward"] >= least]
+
+
+def test_interrupted_it_goes_on_to_the_same_file(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*words, "--out", str(tmp_path / "calm.jsonl")]) == 0
+    out, append = tmp_path / "killed.jsonl", best_of.files.append_line
+    written = []
+
+    def append_some(path: Path, line: str) -> None:
+        if len(written) == 6:
+            raise KeyboardInterrupt
+        written.append(line)
+        append(path, line)
+
+    monkeypatch.setattr(best_of.files, "append_line", append_some)
+    assert cli.main([*words, "--out", str(out)]) == 1
+    assert not out.exists()
+    part = tmp_path / "killed.jsonl.part"
+    with part.open("a") as file:
+        file.write('{"messages": [')  # torn
+    monkeypatch.setattr(best_of.files, "append_line", append)
+    capsys.readouterr()
+    assert cli.main([*words, "--out", str(out)]) == 0
+    assert "goes on after 6 of 10" in capsys.readouterr().err
+    assert out.read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
+
+
+def test_other_settings_do_not_go_on_with_it(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.jsonl.part").write_text('{"format": 1}\n')
+    assert cli.main([*words, "--out", str(tmp_path / "x.jsonl")]) == 2
+    assert "other settings" in capsys.readouterr().err

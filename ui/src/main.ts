@@ -1,0 +1,6 @@
+// The Studio's entry: one stylesheet, one frame.
+import { mount } from "svelte";
+import App from "./App.svelte";
+import "./style.css";
+
+mount(App, { target: document.getElementById("studio")! });
