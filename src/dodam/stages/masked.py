@@ -152,8 +152,8 @@ class Plateau:
         if nats >= self.unigram and (progress := progress_of(self.out)) >= 0.5:
             tell(
                 f"ALARM: {progress:.0%} of the run is over, and {nats:.4f} nats per {self.what} token are no better "
-                f"than frequencies alone ({self.unigram:.4f}): nothing is learned from the context yet. More steps, a lower "
-                "--learning-rate or a longer --warmup may mend that"
+                f"than frequencies alone ({self.unigram:.4f}): nothing is learned from the context yet. More steps, a "
+                "lower --learning-rate or a longer --warmup may mend that"
             )
         return nats
 

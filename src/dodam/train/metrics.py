@@ -70,7 +70,7 @@ class Console:
             return
         start = "\r\x1b[K" if self.live else ""
         print(
-            f"{start}{self.name}: step {row['step']}  held-back text {row['validation']:.4f} {self.unit}",
+            f"{start}{self.name}: step {row['step']}  held back {row['validation']:.4f} {self.unit}",
             file=sys.stderr,
         )
 
@@ -164,7 +164,7 @@ def draw(metrics: Path, picture: Path, unit: str, curve: str = "loss") -> None:
     if validation:
         right = axis.twinx()
         right.plot(*zip(*validation, strict=True), marker="o", color="tab:orange")
-        right.set_ylabel(f"held-back text ({unit})", color="tab:orange")
+        right.set_ylabel(f"held back ({unit})", color="tab:orange")
     axis.grid(alpha=0.3)
     figure.savefig(picture, dpi=120)
     pyplot.close(figure)
