@@ -32,7 +32,7 @@ CHROME = os.environ.get("CHROME") or shutil.which("chromium") or shutil.which("g
 pytestmark = pytest.mark.skipif(
     CHROME is None, reason="needs Chromium (apt-get install chromium), or its path in CHROME"
 )
-PATIENCE = 20_000  # milliseconds
+PATIENCE = 60_000  # milliseconds
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
 
 HOSTILE = '<img src=x onerror="document.title=\'taken\'"><script>document.title="taken"</script>&lt;b&gt;'
@@ -352,7 +352,7 @@ def test_kill_9_in_between(browser: Any, tmp_path: Path) -> None:
 
     def stop(process: subprocess.Popen, number: int) -> None:
         process.send_signal(number)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
     process = start()
     one = Studio(browser, f"http://127.0.0.1:{port}/", None)
