@@ -3,6 +3,7 @@
 import math
 import random
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from dodam.feedback.agreement import (
     together,
 )
 from dodam.feedback.learning_curve import Point, fit, to_measure
+from dodam.feedback.win_rate import win_rates
 
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C: four observers, twelve units
 OBSERVED = (
@@ -105,6 +107,31 @@ def test_pairwise_agreement_by_hand() -> None:
     share = found["kim", "lee"]
     assert (share.value, share.n) == (pytest.approx(2 / 3), 3)  # the pair that kim ties is left out
     assert share.low <= share.value <= share.high
+
+
+def test_win_rates_by_hand() -> None:
+    def row(prompt: str, ranks: list[int], models: list[str | None]) -> dict[str, Any]:
+        origins = [{"model": model} if model else None for model in models]
+        texts = [str(place) for place in range(len(ranks))]
+        return {"prompt": [{"role": "user", "content": prompt}], "answers": texts, "ranks": ranks, "origins": origins}
+
+    rows = [
+        row("a", [1, 2], ["old", "new"]),  # old is preferred
+        row("a", [2, 1], ["new", "old"]),  # by somebody else too
+        row("b", [1, 1], ["new", "old"]),  # a tie
+        row("c", [3, 1, 2], ["old", "new", "new"]),  # new twice
+        row("d", [1, 2], ["new", "new"]),  # one model
+        row("e", [1, 2], ["new", None]),  # nobody's
+    ]
+    (found,) = win_rates(rows)
+    assert found.models == ("new", "old") and found.prompts == 3
+    assert found.rate.value == pytest.approx((0 + 0.5 + 1) / 3)
+    assert found.ties == pytest.approx(1 / 5)
+    assert found.rate.low == 0 and found.rate.high == 1
+    assert win_rates(rows[4:]) == []
+    many = [row(f"{number}", [1, 2] if number % 4 else [2, 1], ["new", "old"]) for number in range(400)]
+    (sure,) = win_rates(many)
+    assert sure.rate.value == 0.75 and 0.70 < sure.rate.low < 0.75 < sure.rate.high < 0.80
 
 
 def test_position_bias_is_seen_where_there_is_one() -> None:

@@ -349,6 +349,7 @@ STAGES_OF = {
     "classifier": ["prepare", "tokenizer", "encoder", "classifier"],
     "korean-chat": CHAT,
     "quickstart": CHAT,
+    "rlhf": ["reward", "ppo"],
     "translator": ["vocabulary", "translator"],
 }
 
@@ -356,9 +357,9 @@ STAGES_OF = {
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_that_come_with_dodam_can_be_read(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("text", "conversations", "pairs"):
-        Path(name).mkdir()
-    for name in ("labelled.tsv", "pairs/train.en", "pairs/train.de"):
+    for name in ("text", "conversations", "pairs", "models/sft"):
+        Path(name).mkdir(parents=True)
+    for name in ("labelled.tsv", "pairs/train.en", "pairs/train.de", "prompts.jsonl", "feedback.sqlite"):
         Path(name).write_text("one\ttwo\n")
     assert [stage.name for stage in read(path).stages] == STAGES_OF[path.stem]
 

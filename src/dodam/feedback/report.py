@@ -49,6 +49,7 @@ def run(config: FeedbackReport) -> dict[str, Any]:
 def measured(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything that follows from the rankings alone."""
     from dodam.feedback import agreement
+    from dodam.feedback.win_rate import win_rates
 
     judged = list(agreement.together(rows).values())
     bias = agreement.position_bias(rows)
@@ -67,6 +68,10 @@ def measured(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "position": bias
         and {"first": bias.share, "chance": bias.chance, "biased": bias.biased, **asdict(bias.difference)},
         "outliers": [asdict(outlier) for outlier in outliers],
+        "win_rates": [
+            {"models": list(one.models), "ties": one.ties, "prompts": one.prompts, **asdict(one.rate)}
+            for one in win_rates(rows)
+        ],
     }
 
 
@@ -110,6 +115,8 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         *agreement_lines(report["agreement"]),
         "",
+        *win_lines(report["win_rates"]),
+        "",
         *position_lines(report["position"]),
         "",
         *outlier_lines(report["outliers"]),
@@ -130,6 +137,17 @@ def agreement_lines(found: dict[str, Any]) -> list[str]:
     for one in found["pairwise"]:
         names = " and ".join(one["annotators"])
         lines.append(f"| {names} | {one['value']:.3f} | {one['low']:.3f}-{one['high']:.3f} | {one['n']} |")
+    return lines
+
+
+def win_lines(found: list[dict[str, Any]]) -> list[str]:
+    lines = ["## Models compared", ""]
+    if not found:
+        return [*lines, "No answers of two models were ranked together."]
+    lines += ["| preferred | to | share | 95% interval | prompts | ties |", "| --- | --- | --- | --- | --- | --- |"]
+    for one in found:
+        names, interval = " | ".join(one["models"]), f"{one['low']:.1%}-{one['high']:.1%}"
+        lines.append(f"| {names} | {one['value']:.1%} | {interval} | {one['prompts']} | {one['ties']:.1%} |")
     return lines
 
 
