@@ -250,7 +250,12 @@ def make_app(service: "Service", host: str) -> "FastAPI":
 
 def serve(app: "FastAPI", service: "Service", listening: socket.socket) -> None:
     """Run uvicorn until a signal; open answers are told, and the second signal waits for nothing."""
+    import logging
+
     import uvicorn
+
+    # asyncio warns of a client that left while it was written to, which clients may do.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
