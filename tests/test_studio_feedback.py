@@ -312,7 +312,7 @@ def test_writing(tmp_path: Path) -> None:
             assert status == 400
         assert (await c.refused("sample", {"messages": [{"role": "user", "content": "긴 " * 999}]}))[0] == 400
 
-    with open_service(tmp_path, prompts=(path,)) as service:
+    with open_service(tmp_path, models="same", prompts=(path,)) as service:
         play(service, story)
 
 
