@@ -29,9 +29,10 @@ from test_studio_feedback import open_service, write_rows
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip) and Chromium")
 expect = playwright.expect
 CHROME = os.environ.get("CHROME") or shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROME is None, reason="needs Chromium (apt-get install chromium), or its path in CHROME"
-)
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(CHROME is None, reason="needs Chromium (apt-get install chromium), or its path in CHROME"),
+]
 PATIENCE = 60_000  # milliseconds
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
 
