@@ -131,19 +131,7 @@ def make_rank_router(service: Service, feedback: Feedback) -> APIRouter:
 
     @router.post("/sample")
     async def sampled(body: AnyPrompt, request: Request, name: str = annotator) -> Any:
-        prompt = await feedback.ask(body.stored)
-        asked = await feedback.ask(lambda store: store.prompt(prompt))
-        try:
-            ids = await sample(service, feedback, prompt, asked.messages, 1, request)
-        except Left:
-            return Response(status_code=CLIENT_LEFT)
-        except Stopped as error:
-            raise failure(error) from None
-        if not ids:
-            raise APIError(400, f"The model has answered nothing to {beginning(asked.messages)}", code="few_answers")
-        asked = await feedback.ask(lambda store: store.prompt(prompt))
-        (text,) = (answer.text for answer in asked.answers if answer.id == ids[0])
-        return {"prompt": prompt, "id": ids[0], "text": text}
+        return await sampled_answer(service, feedback, await feedback.ask(body.stored), request)
 
     @router.post("/demonstrations")
     async def demonstration(body: DemonstrationBody, name: str = annotator) -> dict:
@@ -155,6 +143,22 @@ def make_rank_router(service: Service, feedback: Feedback) -> APIRouter:
         return await feedback.ask(act)
 
     return router
+
+
+async def sampled_answer(service: Service, feedback: Feedback, prompt: str, request: Request) -> Any:
+    """One answer of the served models to a prompt of the store, to be edited. APIError if it is empty."""
+    asked = await feedback.ask(lambda store: store.prompt(prompt))
+    try:
+        ids = await sample(service, feedback, prompt, asked.messages, 1, request)
+    except Left:
+        return Response(status_code=CLIENT_LEFT)
+    except Stopped as error:
+        raise failure(error) from None
+    if not ids:
+        raise APIError(400, f"The model has answered nothing to {beginning(asked.messages)}", code="few_answers")
+    asked = await feedback.ask(lambda store: store.prompt(prompt))
+    (text,) = (answer.text for answer in asked.answers if answer.id == ids[0])
+    return {"prompt": prompt, "id": ids[0], "text": text}
 
 
 async def next_task(service: Service, feedback: Feedback, name: str, request: Request) -> Any:

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 
 from dodam import files
 from dodam.errors import UsageError
-from dodam.stages import training
+from dodam.stages import parts, training
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def run(config: Classify) -> dict[str, Any]:
     learned, held_back = task.rows(model, tokenizer, context)
     if not choices:
         choices = choose(config, machine, model, learned, context) | {"data": digest}
-    factors = training.choose_parts(config, model)
+    factors = parts.choose_parts(config, model)
     freeze_language_head(model)
     model.classifier.requires_grad_(True)  # an adapter froze it
     set_dropout(model, config.dropout)

@@ -6,19 +6,21 @@ and after.
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Lt
 
 from dodam.errors import UsageError
-from dodam.stages import training
-from dodam.stages.training import Setup, Training
+from dodam.stages import parts, training
+from dodam.stages.ranked import RankedTraining, check_reading
+from dodam.stages.training import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dodam.data.answers import Compared
     from dodam.data.preferences import Judged
     from dodam.folder import LoadedModel
     from dodam.machine import Machine
@@ -34,22 +36,11 @@ REPORT_SHARE = 0.1  # of a budget, kept for the report
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dpo(Training):
+class Dpo(RankedTraining):
     """Teach a model to prefer the answers that people prefer, and measure it."""
 
-    data: Annotated[tuple[str, ...], MinLen(1)]
-    """Rankings, pairs or scored answers: JSONL, JSON or Parquet files, folders, globs, `sample:preferences`, or a
-    feedback store (feedback.sqlite, postgresql://...)."""
     model: Path
     """The model to go on with: a tuned decoder, best the one whose answers are ranked."""
-    dev: tuple[str, ...] = ()
-    """Rankings to measure on, in place of a part of --data."""
-    validation: Annotated[float, Gt(0), Lt(1)] | None = None
-    """Share of the prompts that is held back to measure on, when there is no --dev. Default: 0.05."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """What is called otherwise: of a row prompt system chosen rejected answers ranks task, of an answer text score."""
-    name: str = "도담"
-    """The assistant's name, put wherever the rows say {name}."""
     loss: Literal["dpo", "ipo", "orpo", "simpo"] = "dpo"
     """dpo and ipo stay near the model they began with; orpo and simpo look at no reference."""
     beta: Annotated[float, Gt(0)] | None = None
@@ -61,18 +52,10 @@ class Dpo(Training):
     """The chance that a pair is the wrong way round (cDPO), for dpo and simpo."""
     sft_weight: Annotated[float, Ge(0)] = 0.0
     """How much of the preferred answers' cross-entropy is added (RPO), lest they become unlikely; orpo has it."""
-    epochs: Annotated[float, Gt(0)] | None = None
-    """Passes over the prompts, when neither --steps nor --budget is given. Default: 1."""
     batch: Annotated[int, Gt(0)] | None = None
     """Prompts per optimiser step, each with all its answers. Default: 32."""
-    microbatch: Annotated[int, Gt(0)] | None = None
-    """Rows whose activations are kept at one time; fewer need less memory and more time. Default: all of the batch."""
     context: Annotated[int, Ge(16)] | None = None
     """Tokens of a prompt and an answer; what is longer is cut. Default: what the model has."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
-    skip_bad: bool = False
-    """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 
     @property
     def scale(self) -> float:
@@ -99,23 +82,16 @@ def run(config: Dpo) -> dict[str, Any]:
     done = training.open_run(config, "dpo")
     if done and "report" in done:
         return done
-    from dodam.stages import ranked
+    from dodam.stages import preferred, ranked
 
     data = ranked.read(config, "dpo", DEFAULT_VALIDATION)
-    result = done or train(config, data)
-    from dodam.stages import preferred
-
-    return preferred.finish(config, data, result)
+    return preferred.finish(config, data, done or train(config, data))
 
 
 def check_options(config: Dpo) -> None:
     """UsageError for options that do not go together."""
-    from dodam.stages.ranked import check_bounds
-
     training.refuse_compiling(config, "answers")
-    check_bounds(config.steps, config.budget, config.epochs)
-    if config.dev and config.validation is not None:
-        raise UsageError("--dev and --validation name the held-back prompts", mend="Give one of them.")
+    check_reading(config)
     if config.gamma is not None and config.loss != "simpo":
         raise UsageError(f"{config.loss} has no gamma", where="--gamma", mend="Leave it out.")
     if config.label_smoothing and config.loss in ("ipo", "orpo"):
@@ -126,11 +102,11 @@ def check_options(config: Dpo) -> None:
 
 def train(config: Dpo, data: "Data") -> dict[str, Any]:
     """From rankings to the folder of the aligned model."""
-    from dodam.data.answers import ROWS_AT_ONCE, Compared, ComparedLoader
+    from dodam.data.answers import ROWS_AT_ONCE, ComparedLoader
     from dodam.data.conversation import template_of
     from dodam.folder import load_model
     from dodam.generate.scorer import shared_tokens
-    from dodam.stages import preferred, ranked
+    from dodam.stages import preferred
     from dodam.stages.validation import answers
     from dodam.train.optim import OptimConfig
     from dodam.train.preference import PreferenceLoss
@@ -151,20 +127,14 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
     loaders = {"batch": choices["batch"], "pad": tokenizer.pad, "shared": shared_tokens(model)}
 
     def loader(name: str, prompts: "Sequence[Judged]", *, refers: bool, **more: int) -> ComparedLoader:
-        encoded = preferred.encode_side(loaded, prompts, context)
-        if num_cut := sum(one.cut for mine in encoded for one in mine):
-            print(f"dpo: {num_cut} answers ({name}) do not fit into {context} tokens; cut.", file=sys.stderr)
-        compared = [Compared(mine, ranked.contests_of(one)) for mine, one in zip(encoded, prompts, strict=True)]
-        if refers:
-            known = preferred.reference(config, loaded, name, digest, encoded, machine)
-            compared = [one._replace(reference=its.sums_A.tolist()) for one, its in zip(compared, known, strict=True)]
+        compared = compared_of(config, loaded, name, prompts, choices, machine, refers=refers)
         return ComparedLoader(compared, **loaders, **more)
 
     at_once = config.microbatch or ROWS_AT_ONCE
     rows = loader("learned", data.learned, refers=config.refers, seed=config.seed, at_once=at_once)
     held_rows = loader("held-back", data.held_back, refers=True, seed=0)
     questions = [ids for _, ids in preferred.questions(loaded, data.held_back, context)]
-    factors = training.choose_parts(config, model)
+    factors = parts.choose_parts(config, model)
     model.train()
     plain = PreferenceLoss(
         loss=config.loss, beta=config.scale, gamma=config.ahead, smoothing=config.label_smoothing,
@@ -185,6 +155,31 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
         factors=factors,
     )
     return training.train_run(config, "dpo", setup, choices)
+
+
+def compared_of(
+    config: Dpo,
+    loaded: "LoadedModel",
+    name: str,
+    prompts: "Sequence[Judged]",
+    choices: dict[str, Any],
+    machine: "Machine",
+    *,
+    refers: bool,
+) -> "list[Compared]":
+    """Prompts with their answers as ids, what is compared in them and, with `refers`, what the reference finds; the
+    answers that were cut are told."""
+    from dodam.data.answers import Compared
+    from dodam.stages import preferred, ranked
+
+    encoded = preferred.encode_side(loaded, prompts, choices["context"])
+    if num_cut := sum(one.cut for mine in encoded for one in mine):
+        print(f"dpo: {num_cut} answers ({name}) do not fit into {choices['context']} tokens; cut.", file=sys.stderr)
+    compared = [Compared(mine, ranked.contests_of(one)) for mine, one in zip(encoded, prompts, strict=True)]
+    if not refers:
+        return compared
+    known = preferred.reference(config, loaded, name, choices["data"], encoded, machine)
+    return [one._replace(reference=its.sums_A.tolist()) for one, its in zip(compared, known, strict=True)]
 
 
 def choose(config: Dpo, machine: "Machine", loaded: "LoadedModel", num_prompts: int, context: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 
 from dodam import files
 from dodam.errors import DataError, UsageError
-from dodam.stages import training
+from dodam.stages import parts, training
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
     if not choices:
         choices = choose(config, machine, start, len(data.learned), context) | {"data": digest}
     rows = TripletLoader(data.learned, ids, batch=choices["batch"], pad=tokenizer.pad, seed=config.seed)
-    factors = training.choose_parts(config, model)
+    factors = parts.choose_parts(config, model)
     freeze_language_head(model)
     set_dropout(model, config.dropout)
     objective = InfoNCE(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from dodam.errors import UsageError
-from dodam.stages import policy, training
+from dodam.stages import parts, policy, training
 from dodam.stages.policy import PolicyTraining, Stage
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def run(config: Grpo) -> dict[str, Any]:
 
     stage = policy.begin(config, "grpo")
     model, choices, most = stage.loaded.model, stage.choices, stage.sampling.max_tokens
-    factors = training.choose_parts(config, model)
+    factors = parts.choose_parts(config, model)
     kl = KL[config.loss] if config.kl is None else config.kl
     overlong = config.overlong if config.overlong is not None else round(OVERLONG_SHARE * most)
     if config.overlong is not None and config.overlong > most:

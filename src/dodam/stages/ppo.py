@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from dodam.errors import UsageError
-from dodam.stages import policy, training
+from dodam.stages import parts, policy, training
 from dodam.stages.policy import PolicyTraining, Stage
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def run(config: Ppo) -> dict[str, Any]:
     )
     penalty = Penalty(config.kl, config.kl_target, config.kl_horizon)
     watch = policy.watch_of(stage, model, objective.sums, penalty)
-    factors = training.choose_parts(config, model) | give_value(config, stage)
+    factors = parts.choose_parts(config, model) | give_value(config, stage)
     rounds = Rounds(
         model=model,
         tokenizer=stage.loaded.tokenizer,
@@ -134,7 +134,7 @@ def give_value(config: Ppo, stage: Stage) -> dict[str, float]:
     if config.value == "own":
         trunk = value_trunk(config.value_model, stage) if config.value_model else load_model(config.model).model
         trunk = trunk.to(stage.machine.device).requires_grad_(True).train()
-        deep = training.choose_parts(config, trunk)
+        deep = parts.choose_parts(config, trunk)
     add_value(policy_model, trunk)
     factors = {}
     for name, _ in policy_model.value.named_parameters():

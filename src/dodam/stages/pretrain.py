@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Lt
 
 from dodam import files
 from dodam.errors import DataError, UsageError
-from dodam.stages import training
+from dodam.stages import parts, training
 from dodam.stages.architecture import build, check_architecture, kinds, row_length, sizes
 from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import Setup, Training
@@ -135,7 +135,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         choices |= {"context": context, "data": shards.fingerprint}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
-    factors = training.choose_parts(config, model)
+    factors = parts.choose_parts(config, model)
     if choices["compiled"]:
         training.compile_blocks(model)
 
@@ -158,13 +158,17 @@ def run(config: Pretrain) -> dict[str, Any]:
         factors=factors,
         save=partial(task.save, model) if task.save else None,
     )
-    result = training.train_run(config, "pretrain", setup, choices)
-    if more := task.result(model):
-        result |= more
-        files.write_json(config.out / "result.json", result)
+    result = with_more(config, training.train_run(config, "pretrain", setup, choices), task.result(model))
     if config.budget is not None:
         tell_how_to_repeat(choices, result, fresh=loaded is None)
     return result
+
+
+def with_more(config: Pretrain, result: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """The result with what a task tells besides; written again where that is anything."""
+    if more:
+        files.write_json(config.out / "result.json", result | more)
+    return result | more
 
 
 def tell_how_to_repeat(choices: dict[str, Any], result: dict[str, Any], *, fresh: bool) -> None:

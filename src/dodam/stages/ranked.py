@@ -6,17 +6,16 @@ is held back, and for each prompt the contests that its loss is made of.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
+from annotated_types import Gt, Lt, MinLen
 
 from dodam.errors import DataError, UsageError
+from dodam.stages.training import Training
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dodam.data.answers import Contest
     from dodam.data.preferences import Judged
 
@@ -25,25 +24,29 @@ LEAST_BIN = 50  # pairs whose lengths differ alike that are balanced together
 MOST_BINS = 10
 
 
-class Reading(Protocol):
-    """What a config says of its data."""
+@dataclass(frozen=True, kw_only=True)
+class RankedTraining(Training):
+    """The flags of the stages that learn from rankings."""
 
-    @property
-    def data(self) -> tuple[str, ...]: ...
-    @property
-    def dev(self) -> tuple[str, ...]: ...
-    @property
-    def columns(self) -> dict[str, str]: ...
-    @property
-    def validation(self) -> float | None: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def encoding(self) -> str: ...
-    @property
-    def skip_bad(self) -> bool: ...
-    @property
-    def out(self) -> "Path": ...
+    data: Annotated[tuple[str, ...], MinLen(1)]
+    """Rankings, pairs or scored answers: JSONL, JSON or Parquet files, folders, globs, `sample:preferences`, or a
+    feedback store (feedback.sqlite, postgresql://...)."""
+    dev: tuple[str, ...] = ()
+    """Rankings to measure on, in place of a part of --data."""
+    validation: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Share of the prompts that is held back to measure on, when there is no --dev. Default: 0.1, for dpo 0.05."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """What is called otherwise: of a row prompt system chosen rejected answers ranks task, of an answer text score."""
+    name: str = "도담"
+    """The assistant's name, put wherever the rows say {name}."""
+    epochs: Annotated[float, Gt(0)] | None = None
+    """Passes over the prompts, when neither --steps nor --budget is given. Default: 1."""
+    microbatch: Annotated[int, Gt(0)] | None = None
+    """Rows whose activations are kept at one time; fewer need less memory and more time. Default: all of the batch."""
+    encoding: str = "utf-8"
+    """The encoding of those text files that are not UTF-8, such as cp949."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Data:
         return fingerprint([*self.learned, *self.held_back])
 
 
-def read(config: Reading, stage: str, usual_share: float, *, ties: bool = False) -> Data:
+def read(config: RankedTraining, stage: str, usual_share: float, *, ties: bool = False) -> Data:
     """Rankings of --data, cut by prompt, or those of --data and --dev. With `ties` prompts of which all answers are
     tied are learned from too. DataError where nothing is left to learn from or to measure on."""
     from dodam.data.preferences import judged, named, read_rankings, split
@@ -134,6 +137,8 @@ def balance_lengths(prompts: "Sequence[Judged]", contests: "list[list[Contest]]"
     """Pairs weighed so that length says nothing of what is preferred: among pairs whose lengths differ by a like factor
     those whose longer answer is preferred count as much in all as those whose shorter one is, the commoner kind being
     weighed down. A kind that has no counterpart among them counts nothing."""
+    import numpy as np  # not needed for --help
+
     gaps = np.array([
         np.log1p(len(one.answers[first])) - np.log1p(len(one.answers[second]))
         for one, mine in zip(prompts, contests, strict=True)
@@ -165,7 +170,9 @@ def check_head(freeze: Sequence[str]) -> None:
             raise UsageError(f"{pattern} would freeze the head, which is new", where="--freeze")
 
 
-def check_bounds(steps: object, budget: object, epochs: object) -> None:
-    """UsageError where a run is bounded twice."""
-    if sum(value is not None for value in (steps, budget, epochs)) > 1:
+def check_reading(config: RankedTraining) -> None:
+    """UsageError where what is held back is told twice, or a run is bounded twice."""
+    if config.dev and config.validation is not None:
+        raise UsageError("--dev and --validation name the held-back prompts", mend="Give one of them.")
+    if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")

@@ -5,23 +5,24 @@ run folder with the reward model, report.json and report.md, measured on prompts
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Lt
 
 from dodam import files
 from dodam.errors import UsageError
-from dodam.stages import training
-from dodam.stages.training import Setup, Training
+from dodam.stages import parts, training
+from dodam.stages.ranked import RankedTraining, check_head, check_reading
+from dodam.stages.training import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
-    from dodam.data.answers import ComparedLoader, Encoded
+    from dodam.data.answers import ComparedLoader, Contest, Encoded
     from dodam.data.preferences import Judged
     from dodam.machine import Machine
     from dodam.stages.ranked import Data
@@ -40,22 +41,11 @@ REPORT_SHARE = 0.1  # of a budget, kept for the report
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reward(Training):
+class Reward(RankedTraining):
     """Teach a model to score answers as people rank them, and measure it."""
 
-    data: Annotated[tuple[str, ...], MinLen(1)]
-    """Rankings, pairs or scored answers: JSONL, JSON or Parquet files, folders, globs, `sample:preferences`, or a
-    feedback store (feedback.sqlite, postgresql://...)."""
     model: Path
     """The model to start from, best the tuned one whose answers are ranked; decoder or encoder."""
-    dev: tuple[str, ...] = ()
-    """Rankings to measure on, in place of a part of --data."""
-    validation: Annotated[float, Gt(0), Lt(1)] | None = None
-    """Share of the prompts that is held back to measure on, when there is no --dev. Default: 0.1."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """What is called otherwise: of a row prompt system chosen rejected answers ranks task, of an answer text score."""
-    name: str = "도담"
-    """The assistant's name, put wherever the rows say {name}."""
     loss: Literal["bradley-terry", "plackett-luce", "best-and-worst"] = "bradley-terry"
     """Every pair of a ranking; every answer against all below it; or, to compare, the best against the worst only."""
     ties: Literal["skip", "davidson"] = "skip"
@@ -66,12 +56,8 @@ class Reward(Training):
     """What margins grow with."""
     length_control: Literal["none", "balanced"] = "none"
     """balanced: pairs are weighed so that an answer's length says nothing of whether it is preferred."""
-    epochs: Annotated[float, Gt(0)] | None = None
-    """Passes over the prompts, when neither --steps nor --budget is given. Default: 1."""
     batch: Annotated[int, Gt(0)] | None = None
     """Prompts per optimiser step, each with all its answers. Default: 16."""
-    microbatch: Annotated[int, Gt(0)] | None = None
-    """Rows whose activations are kept at one time; fewer need less memory and more time. Default: all of the batch."""
     context: Annotated[int, Ge(16)] | None = None
     """Tokens of a prompt and an answer; what is longer is cut. Default: 512, or what the model has if that is less."""
     pooling: Literal["auto", "cls", "mean", "last"] = "auto"
@@ -84,10 +70,6 @@ class Reward(Training):
     caution: Annotated[float, Ge(0)] = 0.0
     """So much of the members' spread (standard deviation) is taken off their mean, lest a policy win by what only some
     of them believe."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
-    skip_bad: bool = False
-    """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 
 
 def run(config: Reward) -> dict[str, Any]:
@@ -108,13 +90,9 @@ def run(config: Reward) -> dict[str, Any]:
 
 def check_options(config: Reward) -> None:
     """UsageError for options that do not go together."""
-    from dodam.stages.ranked import check_bounds, check_head
-
     training.refuse_compiling(config, "answers")
-    check_bounds(config.steps, config.budget, config.epochs)
+    check_reading(config)
     check_head(config.freeze)
-    if config.dev and config.validation is not None:
-        raise UsageError("--dev and --validation name the held-back prompts", mend="Give one of them.")
     if config.caution and config.members == 1:
         raise UsageError("a single reward model has no spread", where="--caution", mend="Give --members.")
     if config.members > 1 and config.budget is not None:
@@ -151,17 +129,10 @@ def train(config: Reward, data: "Data") -> dict[str, Any]:
     }
     if num_cut := sum(one.cut for side in encoded.values() for mine in side for one in mine):
         print(f"reward: {num_cut} answers do not fit into {context} tokens with their prompt; cut.", file=sys.stderr)
-    contests = [
-        ranked.contests_of(
-            one, config.loss, ties=config.ties == "davidson", margin=config.margin, margin_by=config.margin_by
-        )
-        for one in data.learned
-    ]
-    if config.length_control == "balanced":
-        contests = ranked.balance_lengths(data.learned, contests)
+    contests = contests_of(config, data)
     if not choices:
         choices = choose(config, machine, model, len(data.learned), context) | {"data": digest}
-    factors = training.choose_parts(config, model)
+    factors = parts.choose_parts(config, model)
     freeze_language_head(model)
     model.classifier.requires_grad_(True)  # an adapter froze it
     set_dropout(model, config.dropout)
@@ -194,6 +165,15 @@ def train(config: Reward, data: "Data") -> dict[str, Any]:
         save=save,
     )
     return training.train_run(config, "reward", setup, choices)
+
+
+def contests_of(config: Reward, data: "Data") -> "list[list[Contest]]":
+    """What is compared of each prompt that is learned from."""
+    from dodam.stages import ranked
+
+    given: Any = {"ties": config.ties == "davidson", "margin": config.margin, "margin_by": config.margin_by}
+    contests = [ranked.contests_of(one, config.loss, **given) for one in data.learned]
+    return ranked.balance_lengths(data.learned, contests) if config.length_control == "balanced" else contests
 
 
 def start(config: Reward, machine: "Machine") -> "tuple[Any, Tokenizer, dict[str, Any]]":

@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Lt
 
 from dodam import files
 from dodam.errors import DataError, UsageError
-from dodam.stages import training
+from dodam.stages import parts, training
 from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import Setup, Training
 
@@ -137,7 +137,7 @@ def train(config: Seq2seq) -> dict[str, Any]:
         choices = choose(config, machine, model, loader) | {"data": loader.fingerprint + held.fingerprint}
     tell(loader, held)
     set_dropout(model, config.dropout)
-    factors = training.choose_parts(config, model)
+    factors = parts.choose_parts(config, model)
     shown = (held_pairs or learned_pairs)[:SHOWN]
     writer = LoadedModel(model, tokenizer, loaded.generation if loaded else {}, {}, config.out)
 

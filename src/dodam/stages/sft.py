@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt, Lt
 
 from dodam.errors import DataError, UsageError
-from dodam.stages import training
+from dodam.stages import parts, training
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def run(config: Sft) -> dict[str, Any]:
         training.compile_blocks(model)
     lint(learned[0], tokenizer, rows)
 
-    factors = training.choose_parts(config, model)
+    factors = parts.choose_parts(config, model)
     num_chat, num_text = rows_of_a_step(config, batch)
 
     def batches(step: int) -> "list[TokenBatch]":

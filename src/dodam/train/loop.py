@@ -128,12 +128,7 @@ def train(
                 raise Interrupted(f"stopped at step {run.step}; everything is saved", where=str(folder))
             progress = plan.progress(run.step)
             torch.manual_seed(config.seed * 1_000_003 + run.step)  # dropout is a function of the step, like the batch
-            try:
-                microbatches = batches(run.step)
-            except DodamError:
-                if between:
-                    run.save(plan)
-                raise
+            microbatches = run.next_batches(batches, plan, between=between)
             scale = config.schedule(progress)
             loss, norm, tokens = one_step(model, optimizers, microbatches, objective, config.clip, scale, device)
             run.step += 1
@@ -148,11 +143,9 @@ def train(
                 for hook in hooks:
                     hook.step(row)
             if plan.validation_due(run.step, last):
-                found = {} if validate is None else validate(model)
-                measured = found if isinstance(found, dict) else {"validation": found}
-                run.validation = measured.get("validation")
+                row = run.measured(validate)
                 for hook in hooks:
-                    hook.validate({"step": run.step, **measured, "seconds": run.clock.seconds()})
+                    hook.validate(row)
             due = time.perf_counter() - last_saved > config.checkpoint_seconds
             if due and run.step % config.checkpoint_every == 0:
                 run.save(plan)
@@ -284,6 +277,22 @@ class Run:
         if self.ledger:
             self.ledger.restore(state["ledger"])
         return state["validated"]
+
+    def next_batches(self, batches: Callable[[int], Sequence[Batch]], plan: Plan, *, between: bool) -> Sequence[Batch]:
+        """The microbatches of the step. Where there are none to be had, the run is saved first, if it may be here."""
+        try:
+            return batches(self.step)
+        except DodamError:
+            if between:
+                self.save(plan)
+            raise
+
+    def measured(self, validate: Callable[[Any], float | dict[str, float]] | None) -> dict[str, Any]:
+        """What the validation finds, as a row of metrics; one without it where there is nothing to validate on."""
+        found = {} if validate is None else validate(self.model)
+        numbers = found if isinstance(found, dict) else {"validation": found}
+        self.validation = numbers.get("validation")
+        return {"step": self.step, **numbers, "seconds": self.clock.seconds()}
 
     def row(self, plan: Plan, scale: float, norm: float) -> dict[str, Any]:
         return {
