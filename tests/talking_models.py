@@ -69,6 +69,20 @@ class Reciter(nn.Module):
         return hidden
 
 
+class Babbler(Reciter):
+    """Says letters by chance: never nothing, hardly ever the same twice, until it is cut short."""
+
+    def __init__(self, letters: list[int], vocabulary: int, context: int = 4096) -> None:
+        super().__init__([], letters[0], vocabulary, context)
+        self.letters = letters
+
+    def forward(self, ids_BT: Tensor, *, cache, starts_B: Tensor) -> Tensor:
+        """Logits [B, T, V], alike for all letters."""
+        out = torch.full((*ids_BT.shape, self.config.vocabulary), -30.0)
+        out[..., self.letters] = 0.0
+        return out
+
+
 def write_model(folder: Path, model: Decoder, tokenizer: Tokenizer, chat_template: str | None) -> Path:
     """A model folder, as a training stage would leave it."""
     from dodam.folder import save_model

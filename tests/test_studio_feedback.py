@@ -28,7 +28,7 @@ from dodam.serve.limits import Limits, Rate
 from dodam.serve.metrics import Metrics
 from dodam.serve.routes import Served, Service
 from dodam.serve.worker import Worker
-from talking_models import Reciter, make_decoder, make_tokenizer, write_model
+from talking_models import Babbler, Reciter, make_decoder, make_tokenizer, write_model
 
 TUNED = make_tokenizer(CHAT_TEMPLATE)
 PARAMS = {"max_tokens": 8, "temperature": 1.0}
@@ -47,7 +47,8 @@ def open_service(folder: Path, *, keys: tuple[str, ...] = (), models: str = "two
     """Two models that babble, or one that always says the same, over a new store."""
     from dodam.generate.sequence import SamplingParams
 
-    lively = {"a": make_decoder(TUNED.size, seed=1), "b": make_decoder(TUNED.size, seed=2)}
+    letters = [TUNED.encode(letter)[0] for letter in "abcdefghijklmnop"]
+    lively = {name: Babbler(letters, TUNED.size, context=96) for name in ("a", "b")}
     same = {"same": Reciter(TUNED.encode("늘 같은 말"), TUNED.end, TUNED.size, context=200)}
     served = {name: make_served(model, name * 3) for name, model in (lively if models == "two" else same).items()}
     wanted: dict[str, Any] = {"answers": 4, "guideline": "", "choose": "random", "annotators": (), "collect": False}
