@@ -38,7 +38,7 @@ from dodam.nn.mask import EVERYTHING
 from dodam.stages.training import compile_blocks
 from dodam.train.label_smoothing import SmoothedCrossEntropy
 from dodam.train.loop import one_step
-from dodam.train.objective import MaskedCrossEntropy, chunk_loss, compiled_chunk_loss, summed_cross_entropy
+from dodam.train.objective import MaskedCrossEntropy, chunk_loss, compiled, summed_cross_entropy
 from dodam.train.optim import OptimConfig, Optimizers
 
 Step = Callable[[], object]
@@ -172,7 +172,7 @@ def attention_steps(ours: Any, theirs: Any, machine: machines.Machine) -> dict[s
 def loss_steps(ours: Any, theirs: Any, batch: TokenBatch, machine: machines.Machine) -> dict[str, Step]:
     """The head and the cross-entropy of masked tokens, on each side."""
     chosen_BT = batch.labels_BT != IGNORED
-    chunk = compiled_chunk_loss() if machine.compiler else chunk_loss
+    chunk = compiled(chunk_loss) if machine.compiler else chunk_loss
 
     def our_run(x: torch.Tensor) -> torch.Tensor:
         transformed_ND, output = ours.transform(x[chosen_BT]), ours.output

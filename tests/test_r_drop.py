@@ -42,6 +42,9 @@ def pairs(count: int) -> PairBatch:
     return padded_batch([EncodedPair(np.array(side()), np.array(side())) for _ in range(count)], pad=0, start=1)
 
 
+COMPILING = pytest.mark.filterwarnings("ignore")  # of torch, as it compiles
+
+
 def naive(logs: torch.Tensor, other: torch.Tensor, label: int, smoothing: float) -> torch.Tensor:
     """Wu et al. 2021, eq. 4, of one position, over two: the sum over the vocabulary written out."""
     wanted = torch.full_like(logs, smoothing / len(logs))
@@ -51,14 +54,15 @@ def naive(logs: torch.Tensor, other: torch.Tensor, label: int, smoothing: float)
     return (entropies + ALPHA * apart / 2) / 2
 
 
-def test_the_loss_and_its_gradients_are_those_of_a_naive_one(monkeypatch) -> None:
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=[pytest.mark.slow, COMPILING])])
+def test_the_loss_and_its_gradients_are_those_of_a_naive_one(compiled: bool, monkeypatch) -> None:
     """What is dropped is drawn once for both sides: the reference gets the hidden states of the same two readings."""
     monkeypatch.setattr("dodam.train.objective.CHUNK", 6)  # several chunks, a position's two rows in one of them
     model, batch = small_model(), pairs(5)
     set_dropout(model, 0.3)
     model.train()
     torch.manual_seed(3)
-    loss = RDropCrossEntropy(ALPHA, 0.1)(model, batch)
+    loss = RDropCrossEntropy(ALPHA, 0.1, compiled=compiled)(model, batch)
     loss.backward()
     grads = {name: parameter.grad for name, parameter in model.named_parameters()}
     model.zero_grad(set_to_none=True)

@@ -101,6 +101,9 @@ def random_pairs(count: int, vocabulary: int = 60, longest: int = 20) -> list[En
     return [EncodedPair(side(), side()) for _ in range(count)]
 
 
+COMPILING = pytest.mark.filterwarnings("ignore")  # of torch, as it compiles
+
+
 def naive_loss(model: EncoderDecoder, batch: PairBatch, smoothing: float) -> torch.Tensor:
     """The sum over target tokens of -sum_v q_v log p_v, in float64, from all logits at once."""
     logits = model.head(model(batch.source_BS, batch.target_BT, padding_mask(batch.real_BS))).double()
@@ -114,12 +117,15 @@ def naive_loss(model: EncoderDecoder, batch: PairBatch, smoothing: float) -> tor
     return total
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
-def test_the_loss_and_its_gradients_are_those_of_a_naive_one(smoothing: float, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("smoothing", "compiled"),
+    [(0.0, False), (0.1, False), (0.4, False), pytest.param(0.1, True, marks=[pytest.mark.slow, COMPILING])],
+)
+def test_the_loss_and_its_gradients_are_those_of_a_naive_one(smoothing: float, compiled: bool, monkeypatch) -> None:
     monkeypatch.setattr("dodam.train.objective.CHUNK", 7)  # several chunks, the last one not full
     batch = padded_batch(random_pairs(6), pad=0, start=1)
     model, reference = small_model(), small_model().double()
-    loss = SmoothedCrossEntropy(smoothing)(model, batch)
+    loss = SmoothedCrossEntropy(smoothing, compiled=compiled)(model, batch)
     expected = naive_loss(reference, batch, smoothing)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     loss.backward()
@@ -286,6 +292,30 @@ def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rest = ["--epochs", "40", "--batch-tokens", "600", "--validation", "0.1", "--learning-rate", "2"]
     assert cli.main([*map(str, [*words, *rest]), *LEARN]) == 0
     return out
+
+
+@pytest.mark.slow
+@COMPILING
+def test_compiled_it_learns_the_same(world: Path, tmp_path: Path) -> None:
+    ends = {}
+    for wanted in ("yes", "no"):
+        words = ["seq2seq", "--data", f"{world}/a.en:{world}/a.de.gz", "--tokenizer", world / "tokenizer"]
+        rest = [
+            "--steps",
+            "5",
+            "--batch-tokens",
+            "600",
+            "--report-pairs",
+            "0",
+            "--compile",
+            wanted,
+            "--out",
+            tmp_path / wanted,
+        ]
+        assert cli.main([*map(str, [*words, *rest]), *LEARN]) == 0
+        rows = [json.loads(line) for line in (tmp_path / wanted / "metrics.jsonl").read_text().splitlines()]
+        ends[wanted] = [row["validation"] for row in rows if "validation" in row]
+    assert ends["yes"] == pytest.approx(ends["no"], rel=5e-3)
 
 
 def test_it_learns_and_says_how_well(trained: Path, capsys) -> None:
@@ -462,7 +492,6 @@ def write_bad_files(folder: Path) -> None:
         (["--data", "good.jsonl", "--lora.rank", "2"], 2, "fresh weights"),
         (["--data", "good.jsonl", "--width", "64", "--heads", "5"], 2, "multiple of heads"),
         (["--data", "good.jsonl", "--steps", "2", "--epochs", "2"], 2, "bound the same run"),
-        (["--data", "good.jsonl", "--compile", "yes"], 2, "--compile"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_nothing_is_written(

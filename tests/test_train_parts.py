@@ -40,7 +40,7 @@ def test_chunked_cross_entropy_equals_a_naive_one_in_fp64(
     chunk: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objective, "CHUNK", chunk)
-    chunk_loss = objective.compiled_chunk_loss() if compiled else objective.chunk_loss
+    chunk_loss = objective.compiled(objective.chunk_loss) if compiled else objective.chunk_loss
     hidden, head = random(4, 5, 8, seed=1).requires_grad_(), random(11, 8, seed=2).requires_grad_()
     labels = torch.randint(0, 11, (4, 5), generator=torch.Generator().manual_seed(3))
     labels[0, :3] = IGNORED
@@ -53,6 +53,13 @@ def test_chunked_cross_entropy_equals_a_naive_one_in_fp64(
     torch.testing.assert_close(loss.double(), naive, atol=1e-5, rtol=1e-6)
     torch.testing.assert_close(hidden.grad.double(), hidden64.grad, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(head.grad.double(), head64.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_a_chunk_is_smaller_where_a_vocabulary_is_large_and_always_even() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    sizes = [objective.chunk_size(vocabulary, cpu) for vocabulary in (256, 4096, 12_345, 16_384, 151_936)]
+    assert sizes == [1024, 1024, 320, 256, 128]
+    assert objective.chunk_size(151_936, cuda) == objective.CHUNK
 
 
 def test_accumulated_microbatches_equal_one_big_batch() -> None:

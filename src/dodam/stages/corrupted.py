@@ -137,7 +137,7 @@ def corrupted_task(
     measure = Measure(corruption, rows, held_back, dtype, config.out) if held_back else None
     return Task(
         batch=corruption.batch,
-        objective=lambda compiled: SmoothedCrossEntropy(0.0, dtype),
+        objective=lambda compiled: SmoothedCrossEntropy(0.0, dtype, compiled),
         validate=measure,
         unit="nats per dropped token",
         sample=lambda model: written_spans(model, tokenizer, held_back or rows, corruption),

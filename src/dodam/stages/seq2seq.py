@@ -101,7 +101,6 @@ def run(config: Seq2seq) -> dict[str, Any]:
         raise UsageError("--dev and --validation name the held-back pairs", mend="Give one of them.")
     if config.r_drop and not config.dropout:
         raise UsageError("nothing is dropped, so both readings are the same", where="--r-drop", mend="Give --dropout.")
-    training.refuse_compiling(config, "pairs")
     result = training.open_run(config, "seq2seq") or train(config)
     complete_generation(config)
     return {**result, **report(config)}
@@ -155,7 +154,7 @@ def train(config: Seq2seq) -> dict[str, Any]:
         model=model.train(),
         tokenizer=tokenizer,
         batches=batches,
-        objective=objective_of(config, machine),
+        objective=objective_of(config, machine, compiled=choices["compiled"]),
         optim=OptimConfig(**choices["optim"]),
         loop=bounds(config, choices, loader),
         validate=(lambda model: target_loss(model, held, machine)) if held_back else None,
@@ -168,14 +167,14 @@ def train(config: Seq2seq) -> dict[str, Any]:
     return training.train_run(config, "seq2seq", setup, choices)
 
 
-def objective_of(config: Seq2seq, machine: "Machine") -> "Objective":
+def objective_of(config: Seq2seq, machine: "Machine", *, compiled: bool) -> "Objective":
     """What is minimised."""
     from dodam.train.label_smoothing import SmoothedCrossEntropy
     from dodam.train.r_drop import RDropCrossEntropy
 
     if config.r_drop:
-        return RDropCrossEntropy(config.r_drop, config.label_smoothing, machine.torch_dtype)
-    return SmoothedCrossEntropy(config.label_smoothing, machine.torch_dtype)
+        return RDropCrossEntropy(config.r_drop, config.label_smoothing, machine.torch_dtype, compiled)
+    return SmoothedCrossEntropy(config.label_smoothing, machine.torch_dtype, compiled)
 
 
 def card_of(
@@ -294,11 +293,14 @@ def choose(config: Seq2seq, machine: "Machine", model: "EncoderDecoder", loader:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     epochs = config.epochs or DEFAULT_EPOCHS
     seconds = training.seconds_left(config) * (1 - REPORT_SHARE) if config.budget is not None else None
+    steps = config.steps or max(1, round(epochs * loader.batches_per_epoch))
+    # Of a position of either side about half of the weights; only the loss is compiled, as lengths differ.
+    flops = 3.0 * sum(weight.numel() for weight in model.parameters()) * steps * 2 * config.batch_tokens
     return {
         "machine": machine.to_dict(),
-        "steps": config.steps or max(1, round(epochs * loader.batches_per_epoch)),
+        "steps": steps,
         "seconds": seconds,
-        "compiled": False,
+        "compiled": training.worth_compiling(config.compile, machine, flops),
         "optim": encoder_decoder_rates(config, model, fresh=config.model is None),
     }
 

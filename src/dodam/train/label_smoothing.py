@@ -7,7 +7,7 @@ N positions, D width, V vocabulary.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from dodam.data.batch import IGNORED
 from dodam.data.pairs import PairBatch
 from dodam.models.encoder_decoder import EncoderDecoder
 from dodam.nn.mask import padding_mask
-from dodam.train.objective import summed_cross_entropy
+from dodam.train.objective import Chunk, compiled, summed_cross_entropy
 
 
 def smoothed_chunk_loss(
@@ -28,6 +28,13 @@ def smoothed_chunk_loss(
     Products run in the dtype given, softmax in fp32."""
     loss, grad_logits_NV = smoothed_loss(logits_of(hidden_ND, head_VD, bias_V), labels_N, smoothing)
     return loss, *grads_of(grad_logits_NV, hidden_ND, head_VD, bias_V)
+
+
+@cache
+def smoothed_chunk(smoothing: float, *, compile_it: bool) -> Chunk:
+    """`smoothed_chunk_loss` with so much smoothing."""
+    chunk = partial(smoothed_chunk_loss, smoothing=smoothing)
+    return compiled(chunk) if compile_it else chunk
 
 
 def logits_of(hidden_ND: Tensor, head_VD: Tensor, bias_V: Tensor | None) -> Tensor:
@@ -59,10 +66,12 @@ def grads_of(
 @dataclass(frozen=True)
 class SmoothedCrossEntropy:
     """Cross-entropy of every target token, given its source and the true tokens before it. `dtype` is what matrices
-    multiply in; without smoothing it is what validation measures."""
+    multiply in, `compiled` pays off where the blocks are compiled too; without smoothing it is what validation
+    measures."""
 
     smoothing: float = 0.1
     dtype: torch.dtype = torch.float32
+    compiled: bool = False
 
     def weight(self, batch: PairBatch) -> float:
         return float((batch.labels_BT != IGNORED).sum())
@@ -71,5 +80,5 @@ class SmoothedCrossEntropy:
         with torch.autocast(batch.source_BS.device.type, self.dtype, enabled=self.dtype != torch.float32):
             hidden_BTD = model(batch.source_BS, batch.target_BT, padding_mask(batch.real_BS))
         bias_V = None if model.logits_bias is None else model.logits_bias[0]
-        chunk = partial(smoothed_chunk_loss, smoothing=self.smoothing)
+        chunk = smoothed_chunk(self.smoothing, compile_it=self.compiled)
         return summed_cross_entropy(hidden_BTD, model.output.weight, batch.labels_BT, self.dtype, chunk, bias=bias_V)

@@ -20,7 +20,10 @@ from dodam.models.encoder import Encoder
 from dodam.nn.experts import Experts
 from dodam.nn.mask import CAUSAL, EVERYTHING, Mask, document_mask
 
-CHUNK = 1024  # positions whose logits exist at one time
+CHUNK = 1024  # positions whose logits exist at one time, on a CPU fewer where a vocabulary is large
+CACHED_LOGITS = (
+    2**22
+)  # of one chunk: with more of them each pass over them is one over memory (docs/experiments/tasks.md)
 BALANCE = 0.01  # what uneven routing to experts costs (Fedus et al. 2022, section 2.2)
 
 
@@ -53,16 +56,23 @@ def chunk_loss(
 
 
 @cache
-def compiled_chunk_loss() -> Chunk:
-    """`chunk_loss` compiled: its passes over the logits become one. Any number of positions, one graph."""
-    return torch.compile(chunk_loss, dynamic=True)
+def compiled(chunk: Chunk) -> Chunk:
+    """A chunk's loss compiled: its passes over the logits become few. Any number of positions, one graph."""
+    return torch.compile(chunk, dynamic=True)
+
+
+def chunk_size(vocabulary: int, device: torch.device) -> int:
+    """Positions whose logits exist at one time, an even number."""
+    if device.type != "cpu":
+        return CHUNK
+    return min(CHUNK, max(128, CACHED_LOGITS // vocabulary // 64 * 64))
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy of hidden [N, D] against labels [N] through a head [V, D] and, unless that is None, its
     bias [V].
 
-    Logits exist for `CHUNK` positions at a time, and their gradient is taken at once, while they are in the
+    Logits exist for one chunk of positions at a time, and their gradient is taken at once, while they are in the
     cache: memory is that of one chunk, and nothing is computed twice."""
 
     @staticmethod
@@ -74,8 +84,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         grad_head = torch.zeros_like(head_VD, dtype=torch.float32)
         grad_bias = None if bias_V is None else torch.zeros_like(bias_V, dtype=torch.float32)
         loss = hidden_ND.new_zeros((), dtype=torch.float32)
-        for start in range(0, hidden_ND.shape[0], CHUNK):
-            here = slice(start, start + CHUNK)
+        size = chunk_size(head_VD.shape[0], hidden_ND.device)
+        for start in range(0, hidden_ND.shape[0], size):
+            here = slice(start, start + size)
             chunk_sum, grad_hidden[here], grad_chunk, grad_chunk_bias = chunk(
                 hidden_ND[here], head, labels_N[here], bias_V
             )
@@ -133,7 +144,7 @@ class TokenCrossEntropy:
         device = batch.ids_BT.device.type
         with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
             hidden_BTD = model(batch.ids_BT, positions_BT=batch.positions_BT, mask=mask_of(batch))
-        chunk = compiled_chunk_loss() if self.compiled else chunk_loss
+        chunk = compiled(chunk_loss) if self.compiled else chunk_loss
         loss = summed_cross_entropy(hidden_BTD, model.output.weight, batch.labels_BT, self.dtype, chunk)
         return loss + BALANCE * self.weight(batch) * balance(model) if model.training and model.config.experts else loss
 
@@ -158,7 +169,7 @@ class MaskedCrossEntropy:
     def __call__(self, model: Encoder, batch: TokenBatch) -> Tensor:
         with torch.autocast(batch.ids_BT.device.type, self.dtype, enabled=self.dtype != torch.float32):
             transformed_ND, labels_N = masked_positions(model, batch)
-        chunk = compiled_chunk_loss() if self.compiled else chunk_loss
+        chunk = compiled(chunk_loss) if self.compiled else chunk_loss
         output = model.output
         return summed_cross_entropy(transformed_ND, output.weight, labels_N, self.dtype, chunk, bias=output.bias)
 

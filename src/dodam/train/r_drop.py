@@ -8,7 +8,7 @@ N positions, of which 2n and 2n + 1 are the same one read twice; D width, V voca
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from dodam.data.pairs import PairBatch
 from dodam.models.encoder_decoder import EncoderDecoder
 from dodam.nn.mask import padding_mask
 from dodam.train.label_smoothing import grads_of, logits_of, smoothed_loss
-from dodam.train.objective import summed_cross_entropy
+from dodam.train.objective import Chunk, compiled, summed_cross_entropy
 
 
 def divergence(logs_NV: Tensor) -> Tensor:
@@ -53,6 +53,13 @@ def r_drop_chunk_loss(
     return loss + alpha * divergence(logs_NV), *grads_of(grad_logits_NV, hidden_ND, head_VD, bias_V)
 
 
+@cache
+def r_drop_chunk(smoothing: float, alpha: float, *, compile_it: bool) -> Chunk:
+    """`r_drop_chunk_loss` with these two."""
+    chunk = partial(r_drop_chunk_loss, smoothing=smoothing, alpha=alpha)
+    return compiled(chunk) if compile_it else chunk
+
+
 def twice(batch: Any) -> Any:
     """A batch of tensors with each of its rows twice, one beneath the other."""
     rows = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
@@ -66,6 +73,7 @@ class RDropCrossEntropy:
     alpha: float
     smoothing: float = 0.1
     dtype: torch.dtype = torch.float32
+    compiled: bool = False
 
     def weight(self, batch: PairBatch) -> float:
         return float((batch.labels_BT != IGNORED).sum())
@@ -78,6 +86,6 @@ class RDropCrossEntropy:
         hidden_NTD = hidden_BTD.unflatten(0, (-1, 2)).transpose(1, 2)
         labels_NT = both.labels_BT.unflatten(0, (-1, 2)).transpose(1, 2)
         bias_V = None if model.logits_bias is None else model.logits_bias[0]
-        chunk = partial(r_drop_chunk_loss, smoothing=self.smoothing, alpha=self.alpha)
+        chunk = r_drop_chunk(self.smoothing, self.alpha, compile_it=self.compiled)
         loss = summed_cross_entropy(hidden_NTD, model.output.weight, labels_NT, self.dtype, chunk, bias=bias_V)
         return loss / 2
