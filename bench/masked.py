@@ -104,7 +104,9 @@ def batch_of(model: str, vocabulary: int) -> Any:
 
 
 def objective_of(model: str, dtype: torch.dtype, compiled: bool) -> Any:
-    return SmoothedCrossEntropy(SMOOTHING, dtype) if model == "marian" else MaskedCrossEntropy(dtype, compiled)
+    return (
+        SmoothedCrossEntropy(SMOOTHING, dtype, compiled) if model == "marian" else MaskedCrossEntropy(dtype, compiled)
+    )
 
 
 def our_step(model: str, ours: Any, batch: Any, machine: machines.Machine) -> Step:

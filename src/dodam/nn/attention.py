@@ -69,14 +69,16 @@ def attend_explicitly(
 ) -> Tensor:
     """The same, written out. The heads of a group are stacked, so keys and values are never repeated.
 
-    Queries go in blocks; under a causal mask each block skips the keys after its end."""
+    Under a causal mask queries go in blocks, each of which skips the keys after its end; without one only long ones
+    do, to bound what the scores need."""
     B, H, T, E = q_BHTE.shape
     K, S = k_BKSE.shape[1:3]
     G = H // K
     q_BKGTE = (q_BHTE * (E**-0.5 if scale is None else scale)).view(B, K, G, T, E)
     outs = []
-    for first in range(0, T, QUERY_BLOCK):
-        last = min(T, first + QUERY_BLOCK)
+    block = QUERY_BLOCK if mask.causal or T > EXPLICIT_UP_TO else T
+    for first in range(0, T, block):
+        last = min(T, first + block)
         seen = last if mask.causal else S
         q_BKME = q_BKGTE[:, :, :, first:last].reshape(B, K, -1, E)
         scores_BKGTS = (q_BKME @ k_BKSE[:, :, :seen].transpose(-1, -2)).view(B, K, G, last - first, seen)
