@@ -11,12 +11,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from tokenizers import Tokenizer as RawTokenizer
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from dodam import cli
 from dodam.data.batch import IGNORED
 from dodam.data.corrupt import Units, mask_tokens
 from dodam.errors import FolderError
 from dodam.exchange.encoders import FAMILIES
 from dodam.exchange.mapping import expanded, load_theirs, to_theirs
+from dodam.folder import load
 from dodam.models.build import outline
 from dodam.models.encoder import Encoder, EncoderConfig, EncoderFamily, build_encoder, encoder_config
 from dodam.nn.mask import document_mask, padding_mask
@@ -178,6 +182,46 @@ def test_what_fills_no_masks_in_is_left_aside_and_a_folder_without_that_head_is_
         _, folder = theirs("bert", kind)
         with pytest.raises(ValueError, match=r"saved as Bert.*without the head.*BertForMaskedLM or BertForPreTraining"):
             read(folder)
+
+
+def small_tokenizer(folder: Path) -> None:
+    """By bytes, with the special tokens that a BERT has."""
+    raw = RawTokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<s>", "</s>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=260, special_tokens=special, initial_alphabet=alphabet)
+    raw.train_from_iterator(["a text"], trainer)
+    roles = {"cls_token": "<s>", "sep_token": "</s>", "bos_token": "<s>", "eos_token": "</s>"}
+    named = {"pad_token": "<pad>", "mask_token": "<mask>", **roles}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, **named).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("case", ["bert", "roberta", "modernbert"])
+def test_an_encoder_without_that_head_is_imported_with_a_fresh_one(case: str, tmp_path: Path, capsys) -> None:
+    """As models that make vectors are saved; its hidden states are the same here and in transformers."""
+    kind, options = CASES[case]
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(kind, **{**SMALL, **options, "vocab_size": 320})
+    reference = transformers.AutoModel.from_config(config).eval()
+    reference.save_pretrained(tmp_path / "bare")
+    small_tokenizer(tmp_path / "bare")
+    assert cli.main(["import", str(tmp_path / "bare"), "--out", str(tmp_path / "in"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["head"] == "fresh" and "gets a fresh one" in err
+    ids = torch.randint(4, 260, (2, 12), generator=torch.Generator().manual_seed(1))
+    model = load(tmp_path / "in", ("encoder",)).model.eval()
+    with torch.no_grad():
+        expected = reference(ids).last_hidden_state
+        torch.testing.assert_close(model(ids), expected, atol=1e-4, rtol=1e-4)
+        again = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "in").eval()
+        torch.testing.assert_close(model.head(model(ids)), again(ids).logits, atol=1e-4, rtol=1e-4)
+    torn = read_tensors(tmp_path / "bare" / "model.safetensors")
+    torn.pop(next(name for name in torn if "attn" in name or "attention.self.key.weight" in name))
+    write_tensors(torn, tmp_path / "bare" / "model.safetensors")
+    assert cli.main(["import", str(tmp_path / "bare"), "--out", str(tmp_path / "torn")]) == 1
+    assert "tensors missing" in capsys.readouterr().err and not (tmp_path / "torn").exists()
 
 
 def test_a_folder_of_an_older_program_with_copies_of_tied_weights_is_read(theirs: Callable) -> None:

@@ -1,9 +1,9 @@
 """Command `import`: a Hugging Face folder, from the disk or the hub -> a model folder of ours.
 
 What it reads: `config.json`, safetensors, `tokenizer.json` and what goes with them. What it writes: the same files, as
-they are, with where they came from; only with a larger vocabulary, the tables that have a row for each token and what
-counts them are others. All of it is checked first, tensor by tensor, without reading the weights into memory; a folder
-is written whole or not at all.
+they are, with where they came from; others are only the tables that have a row for each token where a vocabulary grows,
+and the weights of an encoder that gets the head it lacks. All of it is checked first, tensor by tensor, without reading
+the weights into memory; a folder is written whole or not at all.
 """
 
 import re
@@ -60,6 +60,7 @@ class Import:
 
 def run(config: Import) -> dict[str, Any]:
     """Check, learn the tokens asked for, and copy; returns family, sizes and what the new tokens do."""
+    from dodam.exchange.bare import full_shapes, is_bare, with_head
     from dodam.exchange.families import family_of
     from dodam.exchange.mapping import check_tensors, table_of
     from dodam.folder import MISMATCH
@@ -74,12 +75,14 @@ def run(config: Import) -> dict[str, Any]:
     values = values.get("text_config", values) if "model_type" not in values else values
     family = family_of(values.get("model_type"), str(folder / "config.json"))
     try:
-        sizes = family.from_theirs(values)
+        sizes = family.from_theirs(with_head(values, family))
     except (KeyError, ValueError) as error:
         raise FolderError(f"cannot be taken in: {error}", where=str(folder / "config.json")) from None
     weights = ModelTensors(folder)
-    table = table_of(family, sizes)
-    check_tensors(outline(family.model, sizes), weights.shapes(), table, where=weights.where, ignored=family.ignored)
+    table, shapes, model = table_of(family, sizes), weights.shapes(), outline(family.model, sizes)
+    bare = is_bare(family, table, shapes)
+    shapes = full_shapes(table, shapes, model.state_dict()) if bare else shapes
+    check_tensors(model, shapes, table, where=weights.where, ignored=family.ignored)
     tokenizer = Tokenizer.load(folder)
     if tokenizer.size > sizes.vocabulary:
         raise FolderError(
@@ -100,18 +103,23 @@ def run(config: Import) -> dict[str, Any]:
         "vocabulary": sizes.vocabulary,
         "chat_template": tokenizer.chat_template is not None,
     }
+    if bare:
+        told["head"] = "fresh"
     if extension:
         told["extension"] = {
             "tokens": len(extension.pieces),
             "bytes_per_token": extension.bytes_per_token,
             "most_used": [{"text": text, "count": count} for text, count in extension.most_used],
         }
-    write(config, folder, weights, told, extension, table)
+    write(config, folder, weights, told, extension, table, family)
     print(
         f"import: {family.model_type}, {told['parameters']:,} parameters, {', '.join(told['dtypes'])}, context "
         f"{sizes.context:,}, {'with' if told['chat_template'] else 'without'} a chat template. In {config.out}.",
         file=sys.stderr,
     )
+    if bare:
+        what = "it has no head that fills masks in, and gets a fresh one; `pretrain --model` teaches it"
+        print(f"import: {what}. Classifiers and vectors do without.", file=sys.stderr)
     if extension:
         print(told_of(extension, sizes.vocabulary), file=sys.stderr)
     return told
@@ -204,8 +212,10 @@ def write(
     told: dict[str, Any],
     extension: "Extension | None",
     table: "Sequence[Weight]",
+    family: "Family",
 ) -> None:
-    """Copy what belongs to the model, grow what new tokens make larger, and say where it all came from."""
+    """Copy what belongs to the model, complete what lacks its head, grow what new tokens make larger, and say where it
+    all came from."""
     from dodam.folder import FORMAT, model_card
     from dodam.versions import versions
 
@@ -219,6 +229,8 @@ def write(
         if extension:
             lineage["extension"] = {"data": list(config.data), "text": extension.text}
             done = write_extended(made, folder, weights, extension, table, told["vocabulary"])
+        elif "head" in told:
+            done = write_completed(made, folder, weights, table, family)
         for name in dict.fromkeys(names):
             if name not in done and (folder / name).is_file():
                 shutil.copyfile(folder / name, made / name)
@@ -229,6 +241,21 @@ def write(
         else:
             card = model_card(config.out.name, {"source": config.source, **told})
             (made / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_completed(
+    made: Path, folder: Path, weights: "ModelTensors", table: "Sequence[Weight]", family: "Family"
+) -> set[str]:
+    """Write an encoder with a fresh head, and return the names of the files that are others now."""
+    from dodam.exchange.bare import completed, with_head
+    from dodam.models.build import outline
+    from dodam.tensors import write_model_tensors
+
+    values = files.read_json(folder / "config.json")
+    sizes = family.from_theirs(with_head(values, family))
+    write_model_tensors(completed(table, weights, outline(family.model, sizes).state_dict()), made)
+    files.write_json(made / "config.json", with_head(values, family))
+    return {"config.json", weights.where.name, *weights.opened}
 
 
 def write_extended(
