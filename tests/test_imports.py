@@ -32,6 +32,7 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "tensors": {"errors", "files"},
     "machine": {"errors"},
     "versions": set(),
+    "doctor": {"machine"},
     "exchange": FRAME | {"nn", "models", "tokenizer", "tensors"},
     "folder": FRAME | {"nn", "models", "tokenizer", "tensors", "exchange"},
     "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},

@@ -34,6 +34,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "grow": Command("dodam.grow", "Grow", "One command from your own text to a model you can talk to.", "Start here"),
     "run": Command("dodam.runner", "Run", "Run a recipe: all its stages, or only what changed since the last run."),
+    "doctor": Command("dodam.doctor", "Doctor", "Say what this machine can do, and how to mend what is wrong with it."),
     "sample": Command("dodam.sample.write", "Sample", "Write the bundled corpus as files to look at."),
     "prepare": Command("dodam.data.prepare", "Prepare", "Clean text and write a data folder.", "Stages"),
     "tokenizer train": Command("dodam.tokenizer.train", "TokenizerTrain", "Learn a vocabulary from text."),
