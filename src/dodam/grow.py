@@ -103,8 +103,8 @@ class Grow:
     """Where to write; without it `runs/` and the name."""
     seed: int = 1
     """The seed of everything that is random."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows and files that cannot be read, and count them, instead of stopping at the first."""
     dry_run: bool = False

@@ -40,8 +40,8 @@ class Prepare:
     """The data folder to write."""
     columns: dict[str, str] = field(default_factory=dict)
     """Which column of rows holds the text, when it is not `text`: text=body."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows and files that cannot be read, and count them, instead of stopping at the first."""
     validation: Annotated[float, Gt(0), Lt(0.5)] = 0.01
@@ -306,6 +306,7 @@ def _manifest(
             "name": name,
             "path": source.path,
             "weight": source.weight,
+            "epochs": source.epochs,
             "documents": sum(writer.documents[name] for writer in writers.values()),
             "bytes": sum(writer.bytes[name] for writer in writers.values()),
         }

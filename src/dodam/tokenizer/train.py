@@ -34,8 +34,8 @@ class TokenizerTrain:
     """A data folder, or text files, folders and globs."""
     out: Path
     """The tokenizer folder to write."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     vocabulary: Annotated[int, Gt(0)] | None = None
     """Number of ids, a multiple of 64. Default: by size of the text, 4096 below 20 MB, 8192 below 100 MB, 16384 below
     1 GB, else 32768."""

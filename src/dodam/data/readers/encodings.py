@@ -1,0 +1,186 @@
+"""Which encoding a text file is in, found out or as named, and the file's text in blocks.
+
+Found out means: a byte-order mark; else UTF-8 if every byte agrees; else the bytes tell: zeros at every other place
+are UTF-16, common Hangul is cp949 (which holds EUC-KR), few and scattered high bytes are cp1252 (Latin-1). Bytes that
+tell nothing sure are named and not guessed at.
+"""
+
+import codecs
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+
+from dodam.data.readers.notes import note
+from dodam.data.readers.packed import BLOCK, opened
+from dodam.data.text import HANGUL
+from dodam.errors import DataError
+
+AUTO = "auto"
+LIKE_UTF8 = ("utf-8", "utf8", "utf_8", "utf-8-sig")
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+OTHERWISE = "Is it text? Then name its encoding with --encoding."
+
+HIGH = re.compile(rb"[\x80-\xff]+")
+NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+IDEOGRAPH = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+def check(encoding: str) -> None:
+    """DataError for an encoding nobody knows."""
+    try:
+        if encoding != AUTO:
+            codecs.lookup(encoding)
+    except LookupError:
+        mend = "Such as auto, utf-8, cp949, utf-16."
+        raise DataError(f"{encoding} is not an encoding Python knows", where="--encoding", mend=mend) from None
+
+
+def encoding_of(path: str, asked: str = AUTO) -> str:
+    """The encoding to read a file in. A file that is UTF-8 from end to end is read as that, whatever else was named:
+    folders mix old files and new. DataError where `auto` cannot tell."""
+    check(asked)
+    if asked.lower().startswith("utf"):
+        return asked
+    with opened(path):
+        state = os.stat(path)
+    found = _found(path, state.st_size, state.st_mtime_ns)
+    if asked != AUTO:
+        return "utf-8" if found == "utf-8" else asked
+    if isinstance(found, DataError):
+        raise DataError(found.what, where=found.where, mend=found.mend)
+    if found != "utf-8":
+        note(f"files read as {found}, found out by their bytes (--encoding names another)")
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _found(path: str, size: int, changed: int) -> str | DataError:
+    """What the bytes of a whole file say. The size and the time of the last change are there for the cache."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    num_read, texts, hangul, last = 0, 0, False, False
+    with opened(path) as file:
+        while not last:
+            data = file.read(BLOCK)
+            if not num_read:
+                mark = next((name for mark, name in MARKS.items() if data.startswith(mark)), "")
+                if mark := mark or _utf16(data):
+                    return mark
+            num_read, last = num_read + len(data), not data
+            try:
+                text = decoder.decode(data, final=last)
+            except UnicodeDecodeError as error:
+                good = error.object[: error.start].decode()
+                texts += len(NOT_ASCII.findall(good))
+                place = num_read - len(error.object) + error.start
+                if hangul or HANGUL.search(good) or texts > 7:  # more than chance
+                    return _mixed(path, "utf-8", place)
+                return _other(path, error.object, place, num_read - len(error.object))
+            if not text.isascii() and not hangul:
+                texts += len(NOT_ASCII.findall(text))
+                hangul = bool(HANGUL.search(text))
+    return "utf-8"
+
+
+def _utf16(head: bytes) -> str:
+    """`utf-16-le` or `-be` where nearly all zero bytes stand at odd or at even places, as those of spaces do."""
+    zeros = [head[0::2].count(0), head[1::2].count(0)]
+    if sum(zeros) * 50 < len(head) or not zeros[0] ^ zeros[1] or min(zeros) * 20 > max(zeros):
+        return ""
+    name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+    try:
+        codecs.getincrementaldecoder(name)().decode(head)
+    except UnicodeDecodeError:
+        return ""
+    return name
+
+
+def _other(path: str, block: bytes, place: int, start: int) -> str | DataError:
+    """The encoding of a file that is not UTF-8, from a block that holds its first such byte, at `place` of the file."""
+    good, bad = block, -1
+    try:
+        codecs.getincrementaldecoder("cp949")().decode(block)
+    except UnicodeDecodeError as error:
+        good, bad = block[: error.start], error.start
+    if _korean(good):
+        return "cp949" if bad < 0 else _mixed(path, "cp949", start + bad)
+    if _western(block):
+        return "cp1252"
+    return DataError(f"is not UTF-8 at byte {place}, and no encoding is sure", where=path, mend=OTHERWISE)
+
+
+def _korean(data: bytes) -> bool:
+    """Whether cp949 reads these bytes as Korean: mostly syllables, of the 2,350 common ones of KS X 1001, and few
+    Chinese characters."""
+    text = data.decode("cp949")
+    others = len(NOT_ASCII.findall(text))
+    syllables = Counter(HANGUL.findall(text))
+    codes = {syllable: syllable.encode("cp949") for syllable in syllables}
+    common = sum(count for s, count in syllables.items() if 0xB0 <= codes[s][0] <= 0xC8 and codes[s][1] >= 0xA1)
+    chinese = len(IDEOGRAPH.findall(text))
+    return others > 0 and syllables.total() >= 0.6 * others and common >= 0.6 * syllables.total() >= 3 * chinese
+
+
+def _western(data: bytes) -> bool:
+    """Whether cp1252 reads these bytes as a Western language: high bytes are less than a third, and stand alone."""
+    try:
+        data.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    runs = [len(run) for run in HIGH.findall(data)]
+    alone = sum(run for run in runs if run < 4)
+    return alone > 0.9 * sum(runs) > 0 and sum(runs) * 3 < len(data) and not CONTROL.search(data)
+
+
+def _mixed(path: str, encoding: str, place: int) -> DataError:
+    mend = "Two encodings in one file: mend it there, or name the one to read it in with --encoding."
+    return DataError(f"is {encoding} up to byte {place}, and not there", where=path, mend=mend)
+
+
+def blocks(path: str, encoding: str) -> Iterator[str]:
+    """The text of a file, block by block. DataError names the byte that is not in the encoding."""
+    encoding = encoding_of(path, encoding)
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding.lower() in LIKE_UTF8 else encoding)()
+    num_read, last = 0, False
+    with opened(path) as file:
+        while not last:
+            data = file.read(BLOCK)
+            num_read, last = num_read + len(data), not data
+            try:
+                text = decoder.decode(data, final=last)
+            except UnicodeDecodeError as error:
+                place = num_read - len(error.object) + error.start
+                raise DataError(f"is not {encoding} at byte {place}", where=path, mend=_mend(path, encoding)) from None
+            if "\0" in text:
+                mend = _mend(path, encoding, "Is it text at all?")
+                raise DataError("holds NUL bytes, so it is no text in this encoding", where=path, mend=mend)
+            yield text
+
+
+def _mend(path: str, encoding: str, otherwise: str = OTHERWISE) -> str:
+    """What to do about a file that is not in the encoding that was named: the one that its bytes tell."""
+    state = os.stat(path)
+    found = _found(path, state.st_size, state.st_mtime_ns)
+    told = isinstance(found, str) and found not in ("utf-8", encoding.lower())
+    return f"It reads as {found}: --encoding {found}." if told else otherwise
+
+
+def decoded(data: bytes, encoding: str, where: str, declared: str = "") -> str:
+    """The text of a document of which all bytes are there. With `auto`: by its mark, as UTF-8, as the document itself
+    declares, or by its bytes. DataError where none fits."""
+    check(encoding)
+    mark = next((name for mark, name in MARKS.items() if data.startswith(mark)), "") or _utf16(data[:BLOCK])
+    declared = {"euc-kr": "cp949", "ks_c_5601-1987": "cp949", "iso-8859-1": "cp1252"}.get(declared.lower(), declared)
+    for name in (mark, "utf-8", declared) if encoding == AUTO else ("utf-8", encoding):
+        try:
+            if name:
+                return data.decode("utf-8-sig" if name.lower() in LIKE_UTF8 else name)
+        except (UnicodeDecodeError, LookupError):
+            continue
+    found = _other(where, data, 0, 0) if encoding == AUTO else ""
+    if isinstance(found, DataError) or not found:
+        what = "is in no encoding that is sure" if encoding == AUTO else f"is not {encoding}"
+        raise DataError(what, where=where, mend=OTHERWISE)
+    return data.decode(found, errors="replace")
