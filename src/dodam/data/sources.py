@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -198,19 +199,19 @@ def _file_rows(
     if not texts and suffix(path) not in ROW_READERS:
         known = ", ".join(ROW_READERS)
         raise DataError("rows were expected, and this is no file of rows", where=path, mend=f"Known endings: {known}.")
-    found = reader_of(path)(path, encoding)
-    while True:
-        try:
-            where, row = next(found)
-        except StopIteration:
-            return
-        except DataError as error:
-            skipped.add(error, path)
-            return
-        if isinstance(row, DataError):
-            skipped.add(row)
-        else:
-            yield where, row
+    with closing(reader_of(path)(path, encoding)) as found:  # with its temporary files, whatever happens
+        while True:
+            try:
+                where, row = next(found)
+            except StopIteration:
+                return
+            except DataError as error:
+                skipped.add(error, path)
+                return
+            if isinstance(row, DataError):
+                skipped.add(row)
+            else:
+                yield where, row
 
 
 def _sample_rows(path: str, seed: int) -> Iterator[tuple[str, Row]]:

@@ -98,7 +98,7 @@ def message_of(line: str, day: int) -> Message | None:
 def _minute(found: re.Match[str], day: int) -> int | None:
     """Minutes from the year 1 (where only the clock is known, from `day`); None where there is no such day."""
     groups = found.groupdict()
-    if any(groups[key] for key in ("year", "year1", "year2", "year3")):
+    if any(groups.get(key) for key in ("year", "year1", "year2", "year3")):
         told = _day(found)
         if told is None:
             return None
@@ -111,7 +111,8 @@ def _minute(found: re.Match[str], day: int) -> int | None:
 
 
 def _day(found: re.Match[str]) -> int | None:
-    """The day as a number. Of 3/4/2024 nobody knows the month; a distance of some hours is right either way."""
+    """The day as a number. 3/4/2024 is read as the third of April; where it is not, only distances across midnight are
+    wrong."""
     groups = found.groupdict()
     year = int(groups["year"] or groups["year1"] or groups["year2"] or groups["year3"])
     day = groups["day"] or groups["day1"] or groups["day2"]
@@ -119,7 +120,7 @@ def _day(found: re.Match[str]) -> int | None:
     month = MONTHS.index(name[:3].lower()) + 1 if name else int(groups["month"] or 0)
     if not day:
         first, second = int(groups["first"]), int(groups["second"])
-        month, day = (second, first) if first > 12 else (first, second)
+        month, day = (first, second) if second > 12 else (second, first)
     try:
         return date(year if year > 99 else 2000 + year, month, int(day)).toordinal()
     except ValueError:

@@ -31,4 +31,4 @@ def _lines(part: Any) -> Iterator[str]:
             continue
         for row in block.rows:
             cells = {id(cell._tc): cell for cell in row.cells}  # a merged cell stands in each of its places
-            yield " | ".join(" ".join(_lines(cell)) for cell in cells.values())
+            yield " | ".join(" ".join(filter(str.strip, _lines(cell))) for cell in cells.values())

@@ -1,7 +1,7 @@
 """Which encoding a text file is in, found out or as named, and the file's text in blocks.
 
-Found out means: a byte-order mark; else UTF-8 if every byte agrees; else the bytes tell: zeros at every other place
-are UTF-16, common Hangul is cp949 (which holds EUC-KR), few and scattered high bytes are cp1252 (Latin-1). Bytes that
+Found out means: a byte-order mark; else UTF-8 if every byte agrees; else the bytes tell: ASCII and Hangul of two bytes
+a character are UTF-16, common Hangul is cp949 (which holds EUC-KR), few and scattered high bytes are cp1252. Bytes that
 tell nothing sure are named and not guessed at.
 """
 
@@ -25,6 +25,7 @@ OTHERWISE = "Is it text? Then name its encoding with --encoding."
 HIGH = re.compile(rb"[\x80-\xff]+")
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 IDEOGRAPH = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
+PLAIN = re.compile("[\t\n\r -~가-힣ㄱ-ㅎㅏ-ㅣ]")
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -85,16 +86,17 @@ def _found(path: str, size: int, changed: int) -> str | DataError:
 
 
 def _utf16(head: bytes) -> str:
-    """`utf-16-le` or `-be` where nearly all zero bytes stand at odd or at even places, as those of spaces do."""
-    zeros = [head[0::2].count(0), head[1::2].count(0)]
-    if sum(zeros) * 50 < len(head) or not zeros[0] ^ zeros[1] or min(zeros) * 20 > max(zeros):
+    """`utf-16-le` or `-be` where bytes with zeros among them are ASCII and Hangul in it, and little else."""
+    if b"\0" not in head:
         return ""
-    name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
-    try:
-        codecs.getincrementaldecoder(name)().decode(head)
-    except UnicodeDecodeError:
-        return ""
-    return name
+    for name in ("utf-16-le", "utf-16-be"):
+        try:
+            text = codecs.getincrementaldecoder(name)().decode(head, final=len(head) < BLOCK)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text and len(PLAIN.findall(text)) > 0.7 * len(text):
+            return name
+    return ""
 
 
 def _other(path: str, block: bytes, place: int, start: int) -> str | DataError:
@@ -114,7 +116,7 @@ def _other(path: str, block: bytes, place: int, start: int) -> str | DataError:
 def _korean(data: bytes) -> bool:
     """Whether cp949 reads these bytes as Korean: mostly syllables, of the 2,350 common ones of KS X 1001, and few
     Chinese characters."""
-    text = data.decode("cp949")
+    text = codecs.getincrementaldecoder("cp949")().decode(data)  # the last character may be cut
     others = len(NOT_ASCII.findall(text))
     syllables = Counter(HANGUL.findall(text))
     codes = {syllable: syllable.encode("cp949") for syllable in syllables}

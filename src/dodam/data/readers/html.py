@@ -14,12 +14,16 @@ SHORT = 250  # characters; of shorter pages the extractor keeps menus and all
 
 def html_rows(path: str, encoding: str) -> Rows:
     """A page as one document; `title` is in its row too."""
-    data = whole(path)
-    found = DECLARED.search(data[:HEAD])
-    text = decoded(data, encoding, path, found[1].decode() if found else "")
+    text = page_of(whole(path), encoding, path)
     with readable(path, "HTML"):
         title, main = main_text(text, path)
     yield f"{path}:1", Prose(text=titled(title, main), title=title)
+
+
+def page_of(data: bytes, encoding: str, where: str, declared: str = "") -> str:
+    """The source of a page; what it declares itself counts more than what was `declared` for it."""
+    found = DECLARED.search(data[:HEAD])
+    return decoded(data, encoding, where, found[1].decode() if found else declared)
 
 
 def main_text(page: str, path: str) -> tuple[str, str]:

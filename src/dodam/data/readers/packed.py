@@ -43,6 +43,9 @@ class Unpacked:
         self.stream, self.raw, self.path = stream, raw, path
         self.count = 0
 
+    def tell(self) -> int:
+        return self.count
+
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             return b"".join(iter(lambda: self.read(BLOCK), b""))
@@ -115,11 +118,11 @@ def readable(where: str, kind: str) -> Iterator[None]:
     All exceptions, because libraries for such formats meet torn files with exceptions of all kinds."""
     try:
         yield
-    except (DodamError, OSError):  # `opened` knows the latter
+    except (DodamError, OSError, ImportError):  # the second one `opened` knows
         raise
-    except ImportError:
-        raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # a panic in Rust
+            raise
         told = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"is no {kind} file, or torn ({told})", where=where) from None
 

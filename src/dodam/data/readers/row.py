@@ -1,13 +1,13 @@
 """What readers yield: rows, each with where it stands; in place of a row that cannot be read the DataError that tells
 why."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from dodam.errors import DataError
 
 Row = dict[str, Any]
-Rows = Iterator[tuple[str, Row | DataError]]
+Rows = Generator[tuple[str, Row | DataError], None, None]
 Reader = Callable[[str, str], Rows]
 """(path, encoding) -> rows."""
 
