@@ -35,7 +35,7 @@ class Prepare:
     """Clean text and write a data folder."""
 
     data: Annotated[tuple[str | Source, ...], MinLen(1)]
-    """Text, Markdown, JSONL, JSON, CSV/TSV or Parquet files, also .gz or .zst; folders, globs, or `sample:text`."""
+    """Files of any kind that holds text (docs/data.md lists them), archives, folders, globs, or `sample:text`."""
     out: Path
     """The data folder to write."""
     columns: dict[str, str] = field(default_factory=dict)
