@@ -17,9 +17,11 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
-from dodam.data.readers import MENDS, ROW_READERS, SUFFIXES, Prose, Row, reader_of, suffix
+from dodam import files
+from dodam.data.readers import MENDS, ROW_READERS, SUFFIXES, Prose, Row, reader_of, suffix, text_rows
 from dodam.data.readers.columnar import DATASET, dataset_files, dataset_of
 from dodam.data.readers.encodings import AUTO
+from dodam.data.readers.hub import HUB, hub_rows, parts, revision
 from dodam.data.readers.notes import note, tell
 from dodam.data.text import clean, language
 from dodam.errors import DataError, UsageError
@@ -37,7 +39,7 @@ class Source:
     """Where text comes from, and how much of it is wanted."""
 
     path: str
-    """A file, a folder, a glob, or `sample:text`."""
+    """A file, a folder, a glob, a dataset of the hub (`hf:owner/name:train`), or `sample:text`."""
     weight: Annotated[float, Gt(0)] = 1.0
     """How many times as often as the others it is read in training."""
     name: str = ""
@@ -193,13 +195,14 @@ def _file_rows(
     if path.startswith(SAMPLE):
         yield from _sample_rows(path, seed)
         return
-    if mend := MENDS.get(suffix(path)):
+    reader = hub_rows if path.startswith(HUB) else reader_of(path)
+    if reader is not hub_rows and (mend := MENDS.get(suffix(path))):
         skipped.add(DataError(f"no file {suffix(path)} can be read", where=path, mend=mend), path)
         return
-    if not texts and suffix(path) not in ROW_READERS:
+    if not texts and reader is text_rows:
         known = ", ".join(ROW_READERS)
         raise DataError("rows were expected, and this is no file of rows", where=path, mend=f"Known endings: {known}.")
-    with closing(reader_of(path)(path, encoding)) as found:  # with its temporary files, whatever happens
+    with closing(reader(path, encoding)) as found:  # with its temporary files, whatever happens
         while True:
             try:
                 where, row = next(found)
@@ -254,6 +257,8 @@ def _names(row: Row) -> str:
 def files_of(path: str) -> list[str]:
     """The files a path stands for: itself, what a glob matches, all of a folder that has a known ending. Sorted; what
     begins with a dot is left out. DataError when there is none, or where a folder cannot be read."""
+    if path.startswith(HUB):
+        return [path]
     place = Path(path).expanduser()
     if place.is_file():
         return [str(place)]
@@ -324,7 +329,7 @@ def inputs_of(sources: Iterable[str | Source]) -> list[Input]:
         source = Source(entry) if isinstance(entry, str) else entry
         sample = source.path.startswith(SAMPLE)
         for path in [source.path] if sample else files_of(source.path):
-            key = path if sample else str(Path(path).resolve())
+            key = path if path.startswith((SAMPLE, HUB)) else str(Path(path).resolve())
             if key in inputs:
                 wanted = inputs[key].source
                 if (wanted.weight, wanted.name, wanted.epochs) != (source.weight, source.name, source.epochs):
@@ -349,6 +354,8 @@ def inputs_of(sources: Iterable[str | Source]) -> list[Input]:
 def _name(path: str, asked: str) -> str:
     """A file of rows goes by its own name, its numbers (`train-00001`) left off; a saved dataset by its folder's, files
     of text by their folder's too."""
+    if path.startswith(HUB):
+        return parts(path)[0].rpartition("/")[2]
     if dataset := dataset_of(Path(path)):
         return dataset.name
     if path != asked and suffix(path) not in NAMED:
@@ -356,3 +363,20 @@ def _name(path: str, asked: str) -> str:
         return folder.absolute().name or "text"
     stem = Path(path).name.split(".")[0]
     return re.sub(r"[-_]?\d+(-of-\d+)?$", "", stem) or stem
+
+
+def checksum(path: str) -> str:
+    """Changes whenever the file's content does (for the bundled corpus: whenever the files that make it do)."""
+    if path.startswith(HUB):
+        return revision(path)
+    if not path.startswith(SAMPLE):
+        try:
+            return files.xxh3(path)
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", where=path) from None
+    import xxhash
+
+    from dodam import sample
+
+    made_by = sorted(file for file in Path(next(iter(sample.__path__))).iterdir() if file.is_file())
+    return xxhash.xxh3_128("".join(files.xxh3(file) for file in made_by).encode()).hexdigest()
