@@ -1,5 +1,6 @@
 """Exported chats: every known form of one conversation gives the same documents; names and program's lines are gone."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -167,13 +168,26 @@ def test_what_is_no_chat_stays_a_text(tmp_path: Path, text: str) -> None:
     assert [row["text"] for _, row in text_rows(str(tmp_path / "a.txt"), "auto")] == [text]
 
 
-def test_other_tables_and_torn_ones(tmp_path: Path) -> None:
+def test_tables_that_are_no_chat_and_spoiled_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("Date,User,Message,text\n2024,a,b,글\n", encoding="utf-8")
     assert [one.text for one in read(path)] == ["글"]
-    path.write_text("Date,User,Message\nyesterday,a,b\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"a\.csv:2: is no date, name and message"):
+    path.write_text(CSV, encoding="utf-8")
+    assert [one.text for one in read(path, {"text": "Message"})][:2] == ["내일 뭐 해?", "사과 따러 가요.\n같이 갈래요?"]
+    path.write_text(CSV.replace("2024-05-02 09:32:00", "yesterday"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.csv:9: is no date, name and message"):
         read(path)
+    skipped = Skipped(True)
+    found = documents(inputs_of([str(path)]), columns={}, encoding="auto", skipped=skipped)
+    assert [one.text for one in found] == [DOCUMENTS[0], "A: 저도요 : 꼭!"] and skipped.count == 1
+
+
+def test_chats_in_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("kakao.csv", CSV)
+        archive.writestr("pc.txt", PC_KOREAN)
+        archive.writestr("z.jsonl", '{"text": "글"}')
+    assert [one.text for one in read(tmp_path / "a.zip")] == [*DOCUMENTS, *DOCUMENTS, "글"]
 
 
 def test_letters() -> None:

@@ -58,6 +58,12 @@ def test_html_gives_the_main_text_below_its_title(tmp_path: Path, paragraphs: in
     assert next(rows(str(tmp_path / "a.html")))[1]["title"] == "사과 이야기"
 
 
+def test_a_page_without_a_text_is_an_empty_document(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text("<html><head><title>제목</title></head><body></body></html>", encoding="utf-8")
+    (tmp_path / "b.html").write_bytes(b"")
+    assert [one.text for one in read(tmp_path)] == ["", ""]
+
+
 @pytest.mark.parametrize("head", ['<meta charset="euc-kr">', ""])
 def test_html_in_an_old_encoding(tmp_path: Path, head: str) -> None:
     (tmp_path / "a.htm").write_bytes(page(f"<p>{LONG * 8}</p>", "apple", head).encode("cp949"))

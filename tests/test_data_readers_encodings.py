@@ -78,6 +78,15 @@ def test_two_encodings_in_one_file(tmp_path: Path) -> None:
     assert 0 <= place - 3 * len(KOREAN.encode("cp949")) < 20
 
 
+def test_a_byte_that_is_spoiled_far_behind_is_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(encodings, "BLOCK", 256)
+    path = tmp_path / "a.txt"
+    good = KOREAN.encode("cp949") * 9
+    path.write_bytes(good + b"\xff\n" + good)
+    with pytest.raises(DataError, match=rf"is cp949 up to byte {len(good)}, and not there"):
+        read(path)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0\ufeff"), min_size=1))
 def test_any_text_in_utf8_is_read_as_utf8(text: str) -> None:

@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt
 
 from dodam import files
 from dodam.data.readers import MENDS, ROW_READERS, SUFFIXES, Prose, Row, reader_of, suffix, text_rows
+from dodam.data.readers.chats import with_chats
 from dodam.data.readers.columnar import DATASET, dataset_files, dataset_of
 from dodam.data.readers.encodings import AUTO
 from dodam.data.readers.hub import HUB, hub_rows, parts, revision
@@ -161,7 +162,7 @@ def documents(
     seed: int = SAMPLE_SEED,
 ) -> Iterator[Document]:
     """The cleaned documents of all inputs, in order. Rows give their column `text`, or the one that `columns` names for
-    it; a plain text file is one document, a long one is split at blank lines."""
+    it; a plain text file is one document, a long one is split at blank lines, a chat into its conversations."""
     unknown = sorted(columns.keys() - {"text"})
     if unknown:
         raise UsageError(f"{unknown[0]} is nothing a document has", where="--columns", mend="Known: text.")
@@ -176,7 +177,10 @@ def _texts(
     path: str, columns: dict[str, str], encoding: str, skipped: Skipped, seed: int
 ) -> Iterator[tuple[str, str, Row]]:
     rows = _file_rows(path, encoding, skipped, seed, texts=True)
-    for where, row in _renamed(rows, columns, skipped, suffix(path) in TABLES):
+    for where, row in _renamed(rows, columns, skipped, suffix(path) in TABLES) if columns else with_chats(rows):
+        if isinstance(row, DataError):
+            skipped.add(row)
+            continue
         text = row.get("text", "")
         if "text" not in row:
             mend = "Name the column that holds it: --columns text=NAME."

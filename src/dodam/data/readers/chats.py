@@ -8,10 +8,11 @@ conversation; what the program itself wrote (who came, left, sent a photo) is le
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date
+from itertools import groupby
 from typing import NamedTuple
 
 from dodam.data.readers.notes import note
-from dodam.data.readers.row import Prose, Rows
+from dodam.data.readers.row import Prose, Row, Rows
 from dodam.errors import DataError
 
 TABLE = ["Date", "User", "Message"]
@@ -130,38 +131,46 @@ def _day(found: re.Match[str]) -> int | None:
 def chat_rows(path: str, lines: Iterable[tuple[int, str | DataError]]) -> Rows:
     """The conversations of a text file, from its numbered lines."""
     note("text files read as chats")
-    yield from _conversations(path, _messages(lines))
+    yield from _conversations(_messages(path, lines))
 
 
-def table_rows(path: str, rows: Iterable[tuple[int, list[str]]]) -> Rows:
-    """The conversations of KakaoTalk's CSV, from its numbered rows of date, name and message."""
-    note("CSV files read as chats")
+def with_chats(rows: Iterable[tuple[str, Row]]) -> Rows:
+    """Rows as they are, but those of KakaoTalk's CSV as conversations."""
 
-    def messages() -> Iterator[tuple[int, Message]]:
-        for number, cells in rows:
-            when = WHEN.fullmatch(cells[0].strip()) if len(cells) == len(TABLE) else None
-            minute = _minute(when, 0) if when else None
-            if minute is None:
-                what = "is no date, name and message"
-                raise DataError(what, where=f"{path}:{number}", mend="Is it all of KakaoTalk's export?")
-            yield number, Message(minute, cells[1], "" if PROGRAM.fullmatch(cells[2]) else cells[2])
+    def table(where: str, row: Row) -> str:
+        return where.rpartition(":")[0] if len(row) == len(TABLE) and list(row) == TABLE else ""
 
-    yield from _conversations(path, messages())
+    for path, group in groupby(rows, lambda one: table(*one)):
+        if not path:
+            yield from group
+            continue
+        note("CSV files read as chats")
+        yield from _conversations((where, _message_of_row(where, row)) for where, row in group)
 
 
-def _messages(lines: Iterable[tuple[int, str | DataError]]) -> Iterator[tuple[int, Message]]:
-    """Messages with the numbers of their first lines; those of several lines put together again."""
-    day, start, held = 0, 0, Message(0, "", "")
+def _message_of_row(where: str, row: Row) -> Message | DataError:
+    when, who, text = row.values()
+    found = WHEN.fullmatch(when.strip())
+    minute = _minute(found, 0) if found else None
+    if minute is None:
+        return DataError("is no date, name and message", where=where, mend="Is it all of KakaoTalk's export?")
+    return Message(minute, who, "" if PROGRAM.fullmatch(text) else text)
+
+
+def _messages(path: str, lines: Iterable[tuple[int, str | DataError]]) -> Iterator[tuple[str, Message | DataError]]:
+    """Messages with the place of their first lines; those of several lines put together again."""
+    day, start, held = 0, "", Message(0, "", "")
     for number, line in lines:
         if isinstance(line, DataError):
-            raise line
+            yield f"{path}:{number}", line
+            continue
         line = line.strip("\ufeff\u200e\r\n")
         if told := DAY_LINE.fullmatch(line):
             day = _day(told) or day
         elif found := message_of(line, day):
             if start:
                 yield start, held
-            start, held = number, found
+            start, held = f"{path}:{number}", found
         elif PROGRAM.fullmatch(line):
             note(LEFT_OUT)
         else:
@@ -170,23 +179,27 @@ def _messages(lines: Iterable[tuple[int, str | DataError]]) -> Iterator[tuple[in
         yield start, held
 
 
-def _conversations(path: str, messages: Iterable[tuple[int, Message]]) -> Rows:
+def _conversations(messages: Iterable[tuple[str, Message | DataError]]) -> Rows:
+    """Messages that follow one another without silence, as documents; errors as they are."""
     held: list[Message] = []
-    start, size, last = 0, 0, 0
-    for number, message in messages:
+    start, size, last = "", 0, 0
+    for where, message in messages:
+        if isinstance(message, DataError):
+            yield where, message
+            continue
         text = message.text.strip()
         if not message.who or not text or MEDIA.fullmatch(text):
             note(LEFT_OUT)
             continue
         away = message.minute - last
         if held and (away >= SILENCE or away < -BACK or size > LONGEST):
-            yield f"{path}:{start}", _document(held)
+            yield start, _document(held)
             held, size = [], 0
-        start = start if held else number
+        start = start if held else where
         held.append(message._replace(text=text))
         size, last = size + len(text), message.minute
     if held:
-        yield f"{path}:{start}", _document(held)
+        yield start, _document(held)
 
 
 def _document(messages: list[Message]) -> Prose:

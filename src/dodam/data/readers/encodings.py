@@ -22,6 +22,7 @@ LIKE_UTF8 = ("utf-8", "utf8", "utf_8", "utf-8-sig")
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 OTHERWISE = "Is it text? Then name its encoding with --encoding."
 
+SURE = 8  # characters beyond ASCII that no other encoding writes by chance
 HIGH = re.compile(rb"[\x80-\xff]+")
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 IDEOGRAPH = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
@@ -61,7 +62,7 @@ def encoding_of(path: str, asked: str = AUTO) -> str:
 def _found(path: str, size: int, changed: int) -> str | DataError:
     """What the bytes of a whole file say. The size and the time of the last change are there for the cache."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    num_read, texts, hangul, last = 0, 0, False, False
+    num_read, known, last = 0, 0, False
     with opened(path) as file:
         while not last:
             data = file.read(BLOCK)
@@ -73,16 +74,18 @@ def _found(path: str, size: int, changed: int) -> str | DataError:
             try:
                 text = decoder.decode(data, final=last)
             except UnicodeDecodeError as error:
-                good = error.object[: error.start].decode()
-                texts += len(NOT_ASCII.findall(good))
                 place = num_read - len(error.object) + error.start
-                if hangul or HANGUL.search(good) or texts > 7:  # more than chance
+                if known + _known(error.object[: error.start].decode()) >= SURE:
                     return _mixed(path, "utf-8", place)
                 return _other(path, error.object, place, num_read - len(error.object))
-            if not text.isascii() and not hangul:
-                texts += len(NOT_ASCII.findall(text))
-                hangul = bool(HANGUL.search(text))
+            if known < SURE and not text.isascii():
+                known += _known(text)
     return "utf-8"
+
+
+def _known(text: str) -> int:
+    """How much of a text in UTF-8 is more than chance: a syllable of three bytes is, one of two may be old Korean."""
+    return SURE if HANGUL.search(text) else len(NOT_ASCII.findall(text))
 
 
 def _utf16(head: bytes) -> str:
@@ -143,7 +146,7 @@ def _mixed(path: str, encoding: str, place: int) -> DataError:
 
 def blocks(path: str, encoding: str) -> Iterator[str]:
     """The text of a file, block by block. DataError names the byte that is not in the encoding."""
-    encoding = encoding_of(path, encoding)
+    asked, encoding = encoding, encoding_of(path, encoding)
     decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding.lower() in LIKE_UTF8 else encoding)()
     num_read, last = 0, False
     with opened(path) as file:
@@ -154,6 +157,8 @@ def blocks(path: str, encoding: str) -> Iterator[str]:
                 text = decoder.decode(data, final=last)
             except UnicodeDecodeError as error:
                 place = num_read - len(error.object) + error.start
+                if asked == AUTO:
+                    raise _mixed(path, encoding, place) from None
                 raise DataError(f"is not {encoding} at byte {place}", where=path, mend=_mend(path, encoding)) from None
             if "\0" in text:
                 mend = _mend(path, encoding, "Is it text at all?")
@@ -175,7 +180,8 @@ def decoded(data: bytes, encoding: str, where: str, declared: str = "") -> str:
     check(encoding)
     mark = next((name for mark, name in MARKS.items() if data.startswith(mark)), "") or _utf16(data[:BLOCK])
     declared = {"euc-kr": "cp949", "ks_c_5601-1987": "cp949", "iso-8859-1": "cp1252"}.get(declared.lower(), declared)
-    for name in (mark, "utf-8", declared) if encoding == AUTO else ("utf-8", encoding):
+    named = (encoding,) if encoding.lower().startswith("utf") else ("utf-8", encoding)
+    for name in (mark, "utf-8", declared) if encoding == AUTO else named:
         try:
             if name:
                 return data.decode("utf-8-sig" if name.lower() in LIKE_UTF8 else name)

@@ -27,7 +27,11 @@ def epub_rows(path: str, encoding: str) -> Rows:
             if name not in archive.namelist():
                 yield where, DataError("is a chapter that is not there", where=where)
                 continue
-            _, text = plain_text(decoded(archive.read(name), AUTO, where), where, main=False)
+            try:
+                _, text = plain_text(decoded(archive.read(name), AUTO, where), where, main=False)
+            except DataError as error:
+                yield where, error
+                continue
             if text.strip():
                 yield where, Prose(text=text, title=title)
 

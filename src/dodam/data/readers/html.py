@@ -54,5 +54,5 @@ def plain_text(page: str, path: str, *, main: bool = True) -> tuple[str, str]:
 
 
 def titled(title: str, text: str) -> str:
-    """The text with its title above it, if it does not begin with it anyway."""
-    return text if not title or text.lstrip().startswith(title) else f"{title}\n\n{text}"
+    """The text, if there is one, with its title above it, if it does not begin with it anyway."""
+    return text if not title or not text.strip() or text.lstrip().startswith(title) else f"{title}\n\n{text}"

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Callable
 from typing import Any
 
-from dodam.data.readers import chats
 from dodam.data.readers.row import Rows
 from dodam.data.readers.text import LONGEST_LINE, lines
 from dodam.errors import DataError
@@ -46,9 +45,6 @@ def _table(path: str, reader: Any, unquote: Callable[[str], str] = str) -> Rows:
             header = [name.strip() for name in cells]
             if len(set(header)) < len(header):
                 raise DataError("two columns have the same name", where=where, mend="The first line names the columns.")
-            if header == chats.TABLE:
-                yield from chats.table_rows(path, ((reader.line_num, cells) for cells in reader))
-                return
         elif len(cells) == len(header):
             yield where, dict(zip(header, cells, strict=True))
         elif cells:
