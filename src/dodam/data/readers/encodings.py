@@ -8,7 +8,6 @@ tell nothing sure are named and not guessed at.
 import codecs
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -27,6 +26,8 @@ HIGH = re.compile(rb"[\x80-\xff]+")
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 IDEOGRAPH = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 PLAIN = re.compile("[\t\n\r -~가-힣ㄱ-ㅎㅏ-ㅣ]")
+KS_X_1001 = re.compile(rb"[\xb0-\xc8][\xa1-\xfe]")
+SIGNS = (0xA1, 0xA2, 0xA8, 0xA9)  # first bytes
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -109,23 +110,39 @@ def _other(path: str, block: bytes, place: int, start: int) -> str | DataError:
         codecs.getincrementaldecoder("cp949")().decode(block)
     except UnicodeDecodeError as error:
         good, bad = block[: error.start], error.start
-    if _korean(good):
-        return "cp949" if bad < 0 else _mixed(path, "cp949", start + bad)
+    if bad < 0 and (_korean(good) or _signs(good)):
+        return "cp949"
+    if _korean(good, SURE):
+        return _mixed(path, "cp949", start + bad)
     if _western(block):
         return "cp1252"
     return DataError(f"is not UTF-8 at byte {place}, and no encoding is sure", where=path, mend=OTHERWISE)
 
 
-def _korean(data: bytes) -> bool:
-    """Whether cp949 reads these bytes as Korean: mostly syllables, of the 2,350 common ones of KS X 1001, and few
-    Chinese characters."""
-    text = codecs.getincrementaldecoder("cp949")().decode(data)  # the last character may be cut
-    others = len(NOT_ASCII.findall(text))
-    syllables = Counter(HANGUL.findall(text))
-    codes = {syllable: syllable.encode("cp949") for syllable in syllables}
-    common = sum(count for s, count in syllables.items() if 0xB0 <= codes[s][0] <= 0xC8 and codes[s][1] >= 0xA1)
-    chinese = len(IDEOGRAPH.findall(text))
-    return others > 0 and syllables.total() >= 0.6 * others and common >= 0.6 * syllables.total() >= 3 * chinese
+def _korean(data: bytes, least: int = 1) -> bool:
+    """Whether cp949 reads these bytes as Korean: at least so many syllables, most of them of the 2,350 common ones of
+    KS X 1001, and few Chinese characters."""
+    counts = _beyond_ascii(data)
+    syllables = sum(count for char, (_, count) in counts.items() if HANGUL.match(char))
+    common = sum(n for char, (code, n) in counts.items() if HANGUL.match(char) and KS_X_1001.match(code))
+    chinese = sum(count for char, (_, count) in counts.items() if IDEOGRAPH.match(char))
+    others = sum(count for _, count in counts.values())
+    return syllables >= max(least, 0.6 * others) and common >= 0.6 * syllables >= 3 * chinese
+
+
+def _signs(data: bytes) -> bool:
+    """Whether cp949 reads all high bytes as signs (curly quotes, dashes, Latin letters with marks) among at most some
+    Hangul. They come in pairs, which the high bytes of other languages do not."""
+    if any(len(run) % 2 for run in HIGH.findall(data)):
+        return False
+    counts = _beyond_ascii(data)
+    return all(code[0] in SIGNS or HANGUL.match(char) for char, (code, _) in counts.items()) and bool(counts)
+
+
+def _beyond_ascii(data: bytes) -> dict[str, tuple[bytes, int]]:
+    """The characters that cp949 reads here, each with its bytes and how often it is there. The last one may be cut."""
+    text = codecs.getincrementaldecoder("cp949")().decode(data)
+    return {char: (char.encode("cp949"), text.count(char)) for char in set(NOT_ASCII.findall(text))}
 
 
 def _western(data: bytes) -> bool:
