@@ -139,7 +139,7 @@ def test_lines_nobody_wrote_are_counted(tmp_path: Path, capsys) -> None:
     (tmp_path / "chat.txt").write_text(PC_KOREAN, encoding="cp949")
     assert cli.main(["prepare", "--data", str(tmp_path / "chat.txt"), "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().err
-    assert "text files read as chats: 1." in told and "files read as cp949" in told
+    assert "text files read as chats: 1." in told and "(--encoding names another): 1." in told
     assert "lines of chats left out that nobody wrote" in told and "deleted messages): 3." in told
 
 

@@ -163,7 +163,7 @@ def _mixed(path: str, encoding: str, place: int) -> DataError:
 
 def blocks(path: str, encoding: str) -> Iterator[str]:
     """The text of a file, block by block. DataError names the byte that is not in the encoding."""
-    asked, encoding = encoding, encoding_of(path, encoding)
+    encoding = encoding_of(path, encoding)
     decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding.lower() in LIKE_UTF8 else encoding)()
     num_read, last = 0, False
     with opened(path) as file:
@@ -174,7 +174,7 @@ def blocks(path: str, encoding: str) -> Iterator[str]:
                 text = decoder.decode(data, final=last)
             except UnicodeDecodeError as error:
                 place = num_read - len(error.object) + error.start
-                if asked == AUTO:
+                if encoding.lower() == _told(path):
                     raise _mixed(path, encoding, place) from None
                 raise DataError(f"is not {encoding} at byte {place}", where=path, mend=_mend(path, encoding)) from None
             if "\0" in text:
@@ -185,10 +185,15 @@ def blocks(path: str, encoding: str) -> Iterator[str]:
 
 def _mend(path: str, encoding: str, otherwise: str = OTHERWISE) -> str:
     """What to do about a file that is not in the encoding that was named: the one that its bytes tell."""
+    found = _told(path)
+    return otherwise if found in ("", "utf-8", encoding.lower()) else f"It reads as {found}: --encoding {found}."
+
+
+def _told(path: str) -> str:
+    """The encoding that the bytes of a file tell, "" where they tell none."""
     state = os.stat(path)
     found = _found(path, state.st_size, state.st_mtime_ns)
-    told = isinstance(found, str) and found not in ("utf-8", encoding.lower())
-    return f"It reads as {found}: --encoding {found}." if told else otherwise
+    return found if isinstance(found, str) else ""
 
 
 def decoded(data: bytes, encoding: str, where: str, declared: str = "") -> str:

@@ -2,7 +2,7 @@
 
 import json
 
-from dodam.data.readers.encodings import blocks
+from dodam.data.readers.encodings import blocks, encoding_of
 from dodam.data.readers.row import Row, Rows
 from dodam.data.readers.text import numbered_lines
 from dodam.errors import DataError
@@ -36,6 +36,7 @@ def _object(line: str, where: str) -> Row | DataError:
 
 def json_rows(path: str, encoding: str) -> Rows:
     """One JSON array of objects, or an object that holds one; or JSONL under another name. Read whole."""
+    encoding = encoding_of(path, encoding)  # found out, and told, once
     text = "".join(blocks(path, encoding))
     try:
         value = json.loads(text)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from dodam.data.readers.chats import chat_rows, is_chat
-from dodam.data.readers.encodings import blocks
+from dodam.data.readers.encodings import blocks, encoding_of
 from dodam.data.readers.row import Prose, Rows
 from dodam.errors import DataError
 
@@ -70,6 +70,7 @@ def _cut(text: str, start: int) -> int:
 
 def text_rows(path: str, encoding: str) -> Rows:
     """The pieces of a text file as rows; or, where its first lines are those of a chat, the conversations in it."""
+    encoding = encoding_of(path, encoding)  # found out, and told, once
     pieces = text_pieces(path, encoding)
     first = next(pieces, None)
     if first and is_chat(first[1]):
