@@ -272,10 +272,10 @@ def test_one_giant_line_is_named_or_skipped_alone(tmp_path: Path, monkeypatch) -
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv"])
 def test_a_giant_line_needs_little_memory(tmp_path: Path, name: str, monkeypatch) -> None:
-    """24 MB in one line, of which 1 MB may be held: the peak is a small multiple of the latter."""
+    """10 MB in one line, of which 1 MB may be held: the peak is a small multiple of the latter."""
     monkeypatch.setattr(text_files, "LONGEST_LINE", 1 << 20)
     monkeypatch.setattr(encodings, "BLOCK", 1 << 16)
-    (tmp_path / name).write_bytes(b"a" * (24 << 20))
+    (tmp_path / name).write_bytes(b"a" * (10 << 20))
     skipped = Skipped(True)
     inputs = inputs_of([str(tmp_path / name)])
     found = documents(inputs, columns={}, encoding="auto", skipped=skipped)
@@ -285,7 +285,7 @@ def test_a_giant_line_needs_little_memory(tmp_path: Path, name: str, monkeypatch
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert (pieces, skipped.count) == ((24 << 20, 0) if name == "a.txt" else (0, 1))
+    assert (pieces, skipped.count) == ((10 << 20, 0) if name == "a.txt" else (0, 1))
     assert peak < 6 << 20
 
 
