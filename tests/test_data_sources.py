@@ -5,18 +5,31 @@ import gzip
 import io
 import json
 import os
+import tracemalloc
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dodam.data import readers
+from dodam.data.loader import RowLoader
+from dodam.data.prepare import Prepare
+from dodam.data.prepare import run as prepare
+from dodam.data.readers import encodings, text_pieces
+from dodam.data.readers import text as text_files
+from dodam.data.shards import ensure_shards
 from dodam.data.sources import Document, Skipped, Source, documents, files_of, inputs_of, rows
 from dodam.data.text import clean, language
 from dodam.errors import DataError, UsageError
+from dodam.tokenizer.tokenizer import Tokenizer
 from dodam.tokenizer.train import TokenizerTrain, open_texts
+from dodam.tokenizer.train import run as train
 
 TEXTS = ['도담은 "말"을 배운다.\n\n둘째 문단, 쉼표.', "The sky is blue.", "세 번째 글 🙂"]
 ROWS = [{"n": str(number), "text": text} for number, text in enumerate(TEXTS)]
@@ -90,16 +103,16 @@ def test_a_long_text_is_cut_without_losing_a_character(tmp_path: Path, separator
         f"문단 {number:05d} 도담도담".replace(" ", "" if not separator else " ") for number in range(20_000)
     )
     (tmp_path / "book.txt").write_text(whole, encoding="utf-8")
-    found = list(readers.text_pieces(str(tmp_path / "book.txt"), "utf-8"))
+    found = list(text_pieces(str(tmp_path / "book.txt"), "utf-8"))
     assert "".join(text for _, text in found) == whole
-    assert all(len(text) <= readers.LARGEST_PIECE for _, text in found) and len(found) > 3
+    assert all(len(text) <= text_files.LARGEST_PIECE for _, text in found) and len(found) > 3
     assert all(text.endswith(separator) for _, text in found[:-1])
     assert found[1][0] == f"{tmp_path / 'book.txt'}:{1 + found[0][1].count(chr(10))}"
     assert texts(tmp_path / "book.txt") == [clean(text) for _, text in found]
 
 
 def test_a_character_across_two_blocks(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(readers, "BLOCK", 7)
+    monkeypatch.setattr(encodings, "BLOCK", 7)
     (tmp_path / "a.jsonl").write_bytes(FORMATS[".jsonl"])
     assert texts(tmp_path / "a.jsonl") == TEXTS
 
@@ -184,7 +197,7 @@ BAD_FILES = {
     "cp949.txt": ("가나다".encode("cp949"), r"is not utf-8 at byte 0\. It reads as cp949: --encoding cp949"),
     "later.jsonl": (b'{"text": "1"}\n\xb0\xa1', r"is not utf-8 at byte 14"),
     "utf16.txt": ("가나다".encode("utf-16"), r"It reads as utf-16: --encoding utf-16"),
-    "latin.txt": ("déjà vu".encode("latin-1"), r"is not utf-8 at byte 1\. Is it text\?"),
+    "latin.txt": ("déjà vu".encode("latin-1"), r"is not utf-8 at byte 1\. It reads as cp1252"),
     "nul.txt": (b"a\0b", "NUL"),
     "broken.json": (b'[\n{"text": "a"},\n]', r"broken\.json:3: is not JSON"),
     "number.json": (b"3", "neither an array nor an object"),
@@ -239,12 +252,102 @@ def test_whole_files_that_are_left_out_are_named(tmp_path: Path) -> None:
     assert told.endswith("old4.txt and 2 more.") and "Whole files" in told
 
 
-def test_one_giant_line(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(readers, "LONGEST_LINE", 1000)
-    monkeypatch.setattr(readers, "BLOCK", 100)
-    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "' + "x" * 5000, encoding="utf-8")
+def test_one_giant_line_is_named_or_skipped_alone(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(text_files, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(encodings, "BLOCK", 100)
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n{"text": "' + "x" * 5000 + '"}\n{"text": "b"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.jsonl:2: is longer than"):
-        read(tmp_path / "a.jsonl")
+        read(path)
+    skipped = Skipped(True)
+    assert [(one.text, one.id) for one in read(path, skipped=skipped)] == [("a", f"{path}:1"), ("b", f"{path}:3")]
+    assert skipped.count == 1
+    for end in ("", "\n"):  # a line of just so many characters is a row
+        path.write_text(f'{{"text": "{"x" * (1000 - 12 - len(end))}"}}{end}', encoding="utf-8")
+        assert len(read(path)) == 1
+    path.write_text(f'{{"text": "{"x" * (1001 - 12)}"}}', encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl:1: is longer than"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv"])
+def test_a_giant_line_needs_little_memory(tmp_path: Path, name: str, monkeypatch) -> None:
+    """10 MB in one line, of which 1 MB may be held: the peak is a small multiple of the latter."""
+    monkeypatch.setattr(text_files, "LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr(encodings, "BLOCK", 1 << 16)
+    (tmp_path / name).write_bytes(b"a" * (10 << 20))
+    skipped = Skipped(True)
+    inputs = inputs_of([str(tmp_path / name)])
+    found = documents(inputs, columns={}, encoding="auto", skipped=skipped)
+    tracemalloc.start()
+    try:
+        pieces = sum(len(document.text) for document in found)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (pieces, skipped.count) == ((10 << 20, 0) if name == "a.txt" else (0, 1))
+    assert peak < 6 << 20
+
+
+def test_a_source_is_read_as_often_as_it_may_and_then_left_out(tmp_path: Path) -> None:
+    """From the source to the rows that are learned from."""
+    for name, word in (("rare", "apple"), ("plenty", "pear")):
+        lines = [json.dumps({"text": f"{word} {number} " * 60}) for number in range(30)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    rare = Source(str(tmp_path / "rare.jsonl"), weight=2.0, epochs=5.0)
+    prepare(Prepare(data=(rare, str(tmp_path / "plenty.jsonl")), out=tmp_path / "data", validation=0.1))
+    train(TokenizerTrain(data=(str(tmp_path / "data"),), out=tmp_path / "tokenizer", vocabulary=448))
+    shards = ensure_shards(tmp_path / "data", Tokenizer.load(tmp_path / "tokenizer"))
+    sources = shards.split("train")
+    assert {one.name: (one.weight, one.epochs) for one in sources} == {"rare": (2.0, 5.0), "plenty": (1.0, 0.0)}
+    loader = RowLoader(sources, context=32, seed=1)
+    place = [one.name for one in loader.sources].index("rare")
+    owners = [loader.locate(number)[0] for number in range(6 * loader.rows_per_epoch)]
+    in_all = 5 * loader.num_rows[place]
+    assert owners.count(place) == in_all and place not in owners[-loader.rows_per_epoch :]
+    read = [loader.locate(number)[1] for number, owner in enumerate(owners) if owner == place]
+    assert set(np.bincount(read)) == {5}
+    first = owners[: loader.rows_per_epoch]
+    assert first.count(place) == 2 * loader.num_rows[place]
+
+
+@dataclass
+class Tokens:
+    name: str
+    tokens: np.ndarray
+    weight: float
+    epochs: float
+
+
+LIMITED = st.tuples(st.integers(20, 200), st.sampled_from([0.25, 0.5, 1.0, 3.0]), st.sampled_from([0.0, 0.5, 1.0, 4.0]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(LIMITED, min_size=1, max_size=4))
+def test_limits_of_epochs_hold_whatever_the_weights(sources: list[tuple[int, float, float]]) -> None:
+    made = [Tokens(str(i), np.full(n, i), weight, epochs) for i, (n, weight, epochs) in enumerate(sources)]
+    loader = RowLoader(made, context=8, seed=1)
+    owners: list[int] = []
+    with suppress(DataError):
+        owners = [loader.locate(number)[0] for number in range(int(loader.starts[-1]))]
+        owners += [loader.locate(len(owners) + number)[0] for number in range(loader.rows_per_epoch)]
+    for index, source in enumerate(made):
+        limit = max(1, round(source.epochs * loader.num_rows[index]))
+        if source.epochs:
+            assert owners.count(index) == limit
+        else:
+            assert owners.count(index) > 0
+    if all(source.epochs for source in made):
+        with pytest.raises(DataError, match="as often as their `epochs` allow"):
+            loader.rows(len(owners), 1)
+
+
+def test_one_source_at_least_has_no_limit(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a", encoding="utf-8")
+    with pytest.raises(UsageError, match="every source has a limit of epochs"):
+        inputs_of([Source(str(tmp_path / "a.txt"), epochs=2.0)])
+    with pytest.raises(UsageError, match="of different weight, name or epochs"):
+        inputs_of([str(tmp_path), Source(str(tmp_path / "a.txt"), epochs=2.0)])
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
@@ -255,9 +358,9 @@ def test_what_is_not_there(tmp_path: Path) -> None:
             files_of(str(path))
     with pytest.raises(DataError, match=r"not part of the bundled corpus\. Known: text"):
         read("sample:words")
-    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    (tmp_path / "a.txt").write_text("a", encoding="utf-8")
     with pytest.raises(DataError, match="rows were expected"):
-        list(rows(str(tmp_path / "a.pdf")))
+        list(rows(str(tmp_path / "a.txt")))
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch) -> None:

@@ -67,6 +67,14 @@ HEAVY = [
     "sqlalchemy",
     "alembic",
     "psycopg",
+    "datasets",
+    "docx",
+    "fastwarc",
+    "huggingface_hub",
+    "lxml",
+    "pypdfium2",
+    "resiliparse",
+    "trafilatura",
 ]
 
 

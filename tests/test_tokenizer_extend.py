@@ -306,5 +306,5 @@ def test_what_the_text_cannot_give_is_said(korean: Path, tmp_path: Path) -> None
         extend(tokenizer, ("nowhere.txt",), 5)
     (tmp_path / "old.txt").write_bytes("\n".join(KOREAN).encode("cp949"))
     with pytest.raises(DataError, match="--encoding cp949"):
-        extend(tokenizer, (str(tmp_path / "old.txt"),), 5)
-    assert extend(tokenizer, (str(tmp_path / "old.txt"),), 5, "cp949").pieces
+        extend(tokenizer, (str(tmp_path / "old.txt"),), 5, "utf-8")
+    assert extend(tokenizer, (str(tmp_path / "old.txt"),), 5).pieces

@@ -150,6 +150,7 @@ class Tokens:
     name: str
     tokens: np.ndarray
     weight: float = 1.0
+    epochs: float = 0.0
 
 
 def test_an_epoch_reads_every_token_once_and_nothing_is_cropped_or_padded() -> None:

@@ -15,7 +15,7 @@ from annotated_types import MinLen
 
 from dodam import CallableModule
 from dodam.config import Duration, from_file, seconds
-from dodam.data.sources import SAMPLE, files_of
+from dodam.data.sources import HUB, SAMPLE, files_of
 from dodam.errors import UsageError
 from dodam.files import write_atomic
 from dodam.runner import Run
@@ -103,8 +103,8 @@ class Grow:
     """Where to write; without it `runs/` and the name."""
     seed: int = 1
     """The seed of everything that is random."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows and files that cannot be read, and count them, instead of stopping at the first."""
     dry_run: bool = False
@@ -180,6 +180,9 @@ def num_bytes(path: str) -> int:
     """About how many bytes of text a source holds. Raises `DataError` where there is none."""
     if path.startswith(SAMPLE):
         return SAMPLE_BYTES
+    if path.startswith(HUB):
+        mend = "Download it and name its folder, or write a recipe with `dodam prepare` in it."
+        raise UsageError("how large a dataset of the hub is, nobody knows before it is read", where=path, mend=mend)
     return sum(Path(file).stat().st_size * PACKED.get(Path(file).suffix, 1) for file in files_of(path))
 
 

@@ -21,7 +21,7 @@ from annotated_types import MinLen
 
 from dodam.cli import COMMANDS, load
 from dodam.config import build, fingerprint, from_file, nearest, to_json
-from dodam.data.sources import SAMPLE
+from dodam.data.sources import HUB, SAMPLE
 from dodam.errors import UsageError
 from dodam.feedback.store import is_url, open_store
 
@@ -124,6 +124,8 @@ def content_of(path: str) -> str:
     none of these."""
     if path.startswith(SAMPLE):
         return _sample_code()
+    if path.startswith(HUB):  # whether it has changed there, `prepare` asks
+        return path
     if is_url(path):
         return _told(path)
     files = [file for name in _matches(path) for file in _files(name)]
@@ -218,7 +220,7 @@ def _check_paths(config: dict[str, Any], where: str) -> None:
         for source in value if isinstance(value, list) else [value]:
             path = source["path"] if isinstance(source, dict) else source
             unlabelled = path.partition("=")[2] if key == "model" else ""
-            known = path.startswith(SAMPLE) or REFERENCE.search(path) or is_url(path)
+            known = path.startswith((SAMPLE, HUB)) or REFERENCE.search(path) or is_url(path)
             if not (known or _matches(path) or _matches(unlabelled)):
                 raise UsageError(f"`{key}`: there is no `{path}` here", where=where, mend="Is the path right?")
 

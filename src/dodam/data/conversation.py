@@ -92,7 +92,7 @@ class Encoded:
 
 
 def read_conversations(
-    data: Iterable[str], *, columns: dict[str, str] | None = None, skip_bad: bool = False, encoding: str = "utf-8"
+    data: Iterable[str], *, columns: dict[str, str] | None = None, skip_bad: bool = False, encoding: str = "auto"
 ) -> Iterator[Conversation]:
     """All conversations in files, folders, globs, feedback stores or `sample:chat`. The format is found out row by row.
 

@@ -50,7 +50,7 @@ def read_tagged(
     *,
     columns: Mapping[str, str] | None = None,
     labels: Labels | None = None,
-    encoding: str = "utf-8",
+    encoding: str = "auto",
     skip_bad: bool = False,
 ) -> list[TaggedText]:
     """All texts of files, folders and globs. `labels`: the set their entities must be of, where it is given. A text

@@ -82,7 +82,7 @@ def read_examples(
     *,
     columns: Mapping[str, str] | None = None,
     labels: Labels | None = None,
-    encoding: str = "utf-8",
+    encoding: str = "auto",
     skip_bad: bool = False,
     labelled: bool = True,
     pairs: bool | None = None,
@@ -272,7 +272,7 @@ def several(value: Any, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def read_labels(path: Path, encoding: str = "utf-8") -> Labels:
+def read_labels(path: Path, encoding: str = "auto") -> Labels:
     """A file of labels: a name a line, whose values in the data may also be their places from 0; or names and values,
     set apart by a comma or a tab, of which the values are whole numbers. DataError when it is neither."""
     where = str(path)

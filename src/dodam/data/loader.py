@@ -28,6 +28,8 @@ class TokenSource(Protocol):
     def tokens(self) -> np.ndarray: ...
     @property
     def weight(self) -> float: ...
+    @property
+    def epochs(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,27 @@ class Joined:
     name: str
     tokens: np.ndarray
     weight: float
+    epochs: float
 
 
 def join_short(sources: Sequence[TokenSource], context: int) -> list[TokenSource]:
-    """The sources; last, and put together, those of one weight that are shorter than a row."""
-    short: dict[float, list[TokenSource]] = {}
+    """The sources; last, and put together, those of one weight and one limit that are shorter than a row."""
+    short: dict[tuple[float, float], list[TokenSource]] = {}
     for source in sources:
         if len(source.tokens) <= context:
-            short.setdefault(source.weight, []).append(source)
+            short.setdefault((source.weight, source.epochs), []).append(source)
     joined = [
-        Joined(", ".join(one.name for one in group), np.concatenate([one.tokens for one in group]), weight)
-        for weight, group in short.items()
+        Joined(", ".join(one.name for one in group), np.concatenate([one.tokens for one in group]), *limits)
+        for limits, group in short.items()
     ]
     return [*(source for source in sources if len(source.tokens) > context), *joined]
 
 
 class RowLoader:
-    """All rows of several sources, mixed by weight: an epoch holds each source's rows `weight` times."""
+    """All rows of several sources, mixed by weight: an epoch holds each source's rows `weight` times.
+
+    A source with a limit of `epochs` is left out once that many times all its rows have been read, and epochs are
+    shorter from then on. DataError where every source has such a limit, and all of them are used up."""
 
     def __init__(self, sources: Sequence[TokenSource], context: int, seed: int) -> None:
         self.context, self.seed = context, seed
@@ -71,12 +77,13 @@ class RowLoader:
             print(f"{source.name}: left out, {len(source.tokens)} tokens are less than a row.", file=sys.stderr)
         self.num_rows = [-(-(len(source.tokens) - 1) // context) for source in self.sources]
         self.shares = [max(1, round(s.weight * rows)) for s, rows in zip(self.sources, self.num_rows, strict=True)]
-        self.borders = np.cumsum(self.shares)
+        self.borders, self.starts = self._epochs()
         self.permutation = lru_cache(maxsize=2 * len(self.sources) + 2)(self._permutation)
 
     @property
     def rows_per_epoch(self) -> int:
-        return int(self.borders[-1])
+        """Of the first epoch, in which no source is used up if its limit is no less than its weight."""
+        return int(self.borders[0, -1])
 
     @property
     def tokens_per_epoch(self) -> int:
@@ -101,13 +108,31 @@ class RowLoader:
 
     def locate(self, number: int) -> tuple[int, int]:
         """The source and the row in it that stand at place `number` of the endless order."""
-        epoch, place = divmod(number, self.rows_per_epoch)
-        place = int(self.permutation(len(self.sources), epoch, self.rows_per_epoch)[place])
-        source = int(np.searchsorted(self.borders, place, side="right"))
-        local = place - (int(self.borders[source - 1]) if source else 0)
+        kind = int(np.searchsorted(self.starts, number, side="right")) - 1
+        borders = self.borders[kind]
+        size = int(borders[-1])
+        if not size:
+            what = f"all sources have been read as often as their `epochs` allow, {self.starts[kind]:,} rows"
+            raise DataError(what, mend="Fewer steps, or a source without a limit.")
+        later, place = divmod(number - int(self.starts[kind]), size)  # later than 0 only behind all limits
+        epoch = kind + later
+        place = int(self.permutation(len(self.sources), epoch, size)[place])
+        source = int(np.searchsorted(borders, place, side="right"))
+        local = place - (int(borders[source - 1]) if source else 0)
         # Weights that are no whole numbers: a source's own passes go on where the epoch before left off.
         turn, row = divmod(epoch * self.shares[source] + local, self.num_rows[source])
         return source, int(self.permutation(source, turn, self.num_rows[source])[row])
+
+    def _epochs(self) -> tuple[np.ndarray, np.ndarray]:
+        """For each epoch until all limits are reached, and last for all that follow: where each source's rows end in
+        it [epochs, sources], and how many rows were before it [epochs]."""
+        shares = np.array(self.shares)
+        passes = [(one.epochs, rows) for one, rows in zip(self.sources, self.num_rows, strict=True)]
+        limits = np.array([max(1, round(epochs * rows)) if epochs else 0 for epochs, rows in passes])
+        number = max((-(-limit // share) for limit, share in zip(limits, shares, strict=True) if limit), default=0)
+        left = np.where(limits > 0, limits - np.arange(number + 1)[:, None] * shares, shares)
+        borders = np.cumsum(np.clip(left, 0, shares), axis=1)
+        return borders, np.concatenate(([0], np.cumsum(borders[:-1, -1])))
 
     def _permutation(self, stream: int, turn: int, size: int) -> np.ndarray:
         return np.random.default_rng((self.seed, stream, turn)).permutation(size)

@@ -105,7 +105,7 @@ class Judged:
 
 
 def read_rankings(
-    data: Iterable[str], *, columns: Mapping[str, str] | None = None, encoding: str = "utf-8", skip_bad: bool = False
+    data: Iterable[str], *, columns: Mapping[str, str] | None = None, encoding: str = "auto", skip_bad: bool = False
 ) -> list[Ranking]:
     """All rankings in files, folders, globs, feedback stores or `sample:preferences`; forms are found out row by row.
 

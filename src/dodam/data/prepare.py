@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from dodam import __version__, files
 from dodam import config as configs
 from dodam.data.documents import COLUMNS, FORMAT, read_manifest
-from dodam.data.sources import OR_SKIP, SAMPLE, Document, Input, Skipped, Source, documents, inputs_of
+from dodam.data.sources import OR_SKIP, SAMPLE, Document, Input, Skipped, Source, checksum, documents, inputs_of
 from dodam.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ class Prepare:
     """Clean text and write a data folder."""
 
     data: Annotated[tuple[str | Source, ...], MinLen(1)]
-    """Text, Markdown, JSONL, JSON, CSV/TSV or Parquet files, also .gz or .zst; folders, globs, or `sample:text`."""
+    """Files of any kind that holds text (docs/data.md lists them), archives, folders, globs, or `sample:text`."""
     out: Path
     """The data folder to write."""
     columns: dict[str, str] = field(default_factory=dict)
     """Which column of rows holds the text, when it is not `text`: text=body."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows and files that cannot be read, and count them, instead of stopping at the first."""
     validation: Annotated[float, Gt(0), Lt(0.5)] = 0.01
@@ -61,7 +61,7 @@ class Prepare:
 def run(config: Prepare) -> dict[str, Any]:
     """Write the data folder and return what --json prints. See the file's head."""
     inputs = inputs_of(config.data)
-    checksums = {one.path: _checksum(one.path) for one in inputs}
+    checksums = {one.path: checksum(one.path) for one in inputs}
     fingerprint = _fingerprint(config, inputs, checksums)
     manifest = _finished(config, inputs, fingerprint)
     if manifest:
@@ -80,21 +80,6 @@ def run(config: Prepare) -> dict[str, Any]:
         ensure_shards(config.out, Tokenizer.load(config.tokenizer))
     result = {key: manifest[key] for key in ("documents", "bytes", "splits", "removed", "sources")}
     return {"out": str(config.out), **result}
-
-
-def _checksum(path: str) -> str:
-    """Changes whenever the file's content does (for the bundled corpus: whenever the files that make it do)."""
-    if not path.startswith(SAMPLE):
-        try:
-            return files.xxh3(path)
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})", where=path) from None
-    import xxhash
-
-    from dodam import sample
-
-    made_by = sorted(file for file in Path(next(iter(sample.__path__))).iterdir() if file.is_file())
-    return xxhash.xxh3_128("".join(files.xxh3(file) for file in made_by).encode()).hexdigest()
 
 
 def _fingerprint(config: Prepare, inputs: list[Input], checksums: dict[str, str]) -> str:
@@ -306,6 +291,7 @@ def _manifest(
             "name": name,
             "path": source.path,
             "weight": source.weight,
+            "epochs": source.epochs,
             "documents": sum(writer.documents[name] for writer in writers.values()),
             "bytes": sum(writer.bytes[name] for writer in writers.values()),
         }

@@ -54,7 +54,7 @@ def read_questions(
     data: Sequence[str],
     *,
     columns: Mapping[str, str] | None = None,
-    encoding: str = "utf-8",
+    encoding: str = "auto",
     skip_bad: bool = False,
     answered: bool = True,
 ) -> list[Question]:

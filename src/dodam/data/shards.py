@@ -26,13 +26,15 @@ BATCH_BYTES = 8_000_000  # text encoded at one time
 
 @dataclass(frozen=True)
 class TokenFile:
-    """One source of one split: all its ids in a row, each document's end and bytes, and its share in the mix."""
+    """One source of one split: all its ids in a row, each document's end and bytes, its share in the mix, and how often
+    a run reads it at most (0: no limit)."""
 
     name: str
     tokens: np.ndarray
     ends: np.ndarray
     bytes: np.ndarray
     weight: float
+    epochs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Shards:
                 stem = self.path / entry["stem"]
                 tokens = np.memmap(f"{stem}.bin", dtype=dtype, mode="r")
                 ends, num_bytes = np.load(f"{stem}.ends.npy"), np.load(f"{stem}.bytes.npy")
-                found.append(TokenFile(entry["source"], tokens, ends, num_bytes, entry["weight"]))
+                limit = entry.get("epochs", 0.0)
+                found.append(TokenFile(entry["source"], tokens, ends, num_bytes, entry["weight"], limit))
         return found
 
 
@@ -88,7 +91,7 @@ def ensure_shards(data_dir: Path, tokenizer: Tokenizer) -> Shards:
 def write(folder: Path, data_dir: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:
     """All splits and sources into `folder`, in the order of the documents."""
     dtype = "<u2" if tokenizer.size < 65_536 else "<u4"
-    weights = {source["name"]: source["weight"] for source in manifest["sources"]}
+    mixed = {source["name"]: (source["weight"], source.get("epochs", 0.0)) for source in manifest["sources"]}
     entries = []
     for split in ("train", "validation"):
         writers: dict[str, Writer] = {}
@@ -110,7 +113,8 @@ def write(folder: Path, data_dir: Path, manifest: dict[str, Any], tokenizer: Tok
                     "split": split,
                     "source": name,
                     "stem": stem,
-                    "weight": weights[name],
+                    "weight": mixed[name][0],
+                    "epochs": mixed[name][1],
                     "tokens": num_tokens,
                     "documents": len(writer.ends),
                     "sizes": {file: (folder / file).stat().st_size for file in names},

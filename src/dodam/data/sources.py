@@ -1,8 +1,7 @@
-"""Rows and documents out of files: text, Markdown, JSONL/JSON, CSV/TSV, Parquet, gzip and zstd of these, `sample:NAME`.
+"""Rows and documents out of files of every format that data/readers knows, and `sample:NAME`.
 
 In: paths of files, folders and globs. Out: rows with where they came from ("file.jsonl:12", row), or `Document`s.
-Everything is streamed (only .json is read whole). What cannot be read is a DataError with file and line, or is skipped
-and counted.
+Everything is streamed. What cannot be read is a DataError with file and line, or is skipped and counted.
 """
 
 import glob
@@ -10,14 +9,21 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
-from dodam.data.readers import ROW_READERS, SUFFIXES, suffix, text_pieces
+from dodam import files
+from dodam.data.readers import MENDS, ROW_READERS, SUFFIXES, Prose, Row, reader_of, suffix, text_rows
+from dodam.data.readers.chats import with_chats
+from dodam.data.readers.columnar import DATASET, dataset_files, dataset_of
+from dodam.data.readers.encodings import AUTO
+from dodam.data.readers.hub import HUB, hub_rows, parts, revision
+from dodam.data.readers.notes import note, tell
 from dodam.data.text import clean, language
 from dodam.errors import DataError, UsageError
 
@@ -25,10 +31,8 @@ SAMPLE = "sample:"
 SAMPLES = ("text", "chat", "tests", "preferences", "problems", "problems-tests")
 SAMPLE_SEED = 1
 
-TABLES = (".csv", ".tsv", ".parquet")
+TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
 """Files whose rows all have the same columns, so that a column can be named by its number."""
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,13 @@ class Source:
     """Where text comes from, and how much of it is wanted."""
 
     path: str
-    """A file, a folder, a glob, or `sample:text`."""
+    """A file, a folder, a glob, a dataset of the hub (`hf:owner/name:train`), or `sample:text`."""
     weight: Annotated[float, Gt(0)] = 1.0
     """How many times as often as the others it is read in training."""
     name: str = ""
     """What reports call it. Default: by the name of the file."""
+    epochs: Annotated[float, Ge(0)] = 0.0
+    """How often at most a whole training run reads it; then the other sources go on without it. 0: no limit."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,9 @@ class Document:
     language: str
     license: str
 
+
+NAMED = (".jsonl", ".ndjson", ".json", ".warc", ".zip", ".tar", ".tgz", *TABLES)
+"""Files of many documents: each is a source by its own name."""
 
 OR_SKIP = "Or leave such rows out: --skip-bad."
 
@@ -101,7 +110,7 @@ def rows(path: str, *, columns: dict[str, str] | None = None, skip_bad: bool = F
     its number, from 1. A row that cannot be read is a DataError; with `skip_bad` such rows are left out and their
     number is told."""
     skipped = Skipped(skip_bad)
-    yield from read_rows(path, columns=columns or {}, encoding="utf-8", skipped=skipped)
+    yield from read_rows(path, columns=columns or {}, encoding=AUTO, skipped=skipped)
     if skipped.count:
         print(f"{path}: {skipped}", file=sys.stderr)
 
@@ -124,6 +133,7 @@ def read_rows(
         if known and suffix(file) in TABLES[:2]:  # a Parquet's columns have names always
             rows = _with_first_line(file, rows, {*known, *(name.lower() for name in columns.values())})
         yield from _renamed(rows, columns, skipped, suffix(file) in TABLES)
+    tell(path)
 
 
 def _with_first_line(path: str, rows: Iterator[tuple[str, Row]], known: Collection[str]) -> Iterator[tuple[str, Row]]:
@@ -152,7 +162,7 @@ def documents(
     seed: int = SAMPLE_SEED,
 ) -> Iterator[Document]:
     """The cleaned documents of all inputs, in order. Rows give their column `text`, or the one that `columns` names for
-    it; a plain text file is one document, a long one is split at blank lines."""
+    it; a plain text file is one document, a long one is split at blank lines, a chat into its conversations."""
     unknown = sorted(columns.keys() - {"text"})
     if unknown:
         raise UsageError(f"{unknown[0]} is nothing a document has", where="--columns", mend="Known: text.")
@@ -160,19 +170,17 @@ def documents(
         for where, text, row in _texts(one.path, columns, encoding, skipped, seed):
             text = clean(text)
             yield Document(text, where, one.name, language(text), str(row.get("license") or license))
+    tell("reading")
 
 
 def _texts(
     path: str, columns: dict[str, str], encoding: str, skipped: Skipped, seed: int
 ) -> Iterator[tuple[str, str, Row]]:
-    if not path.startswith(SAMPLE) and suffix(path) not in ROW_READERS:
-        try:
-            for where, text in text_pieces(path, encoding):
-                yield where, text, {}
-        except DataError as error:
-            skipped.add(error, path)
-        return
-    for where, row in _renamed(_file_rows(path, encoding, skipped, seed), columns, skipped, suffix(path) in TABLES):
+    rows = _file_rows(path, encoding, skipped, seed, texts=True)
+    for where, row in _renamed(rows, columns, skipped, suffix(path) in TABLES) if columns else with_chats(rows):
+        if isinstance(row, DataError):
+            skipped.add(row)
+            continue
         text = row.get("text", "")
         if "text" not in row:
             mend = "Name the column that holds it: --columns text=NAME."
@@ -183,28 +191,34 @@ def _texts(
             yield where, text or "", row
 
 
-def _file_rows(path: str, encoding: str, skipped: Skipped, seed: int) -> Iterator[tuple[str, Row]]:
-    """The rows of one file; an error inside one row is skipped alone, one of the file ends it."""
+def _file_rows(
+    path: str, encoding: str, skipped: Skipped, seed: int, *, texts: bool = False
+) -> Iterator[tuple[str, Row]]:
+    """The rows of one file; an error inside one row is skipped alone, one of the file ends it. Files of plain text have
+    rows only where `texts` are wanted."""
     if path.startswith(SAMPLE):
         yield from _sample_rows(path, seed)
         return
-    reader = ROW_READERS.get(suffix(path))
-    if reader is None:
+    reader = hub_rows if path.startswith(HUB) else reader_of(path)
+    if reader is not hub_rows and (mend := MENDS.get(suffix(path))):
+        skipped.add(DataError(f"no file {suffix(path)} can be read", where=path, mend=mend), path)
+        return
+    if not texts and reader is text_rows:
         known = ", ".join(ROW_READERS)
         raise DataError("rows were expected, and this is no file of rows", where=path, mend=f"Known endings: {known}.")
-    found = reader(path, encoding)
-    while True:
-        try:
-            where, row = next(found)
-        except StopIteration:
-            return
-        except DataError as error:
-            skipped.add(error, path)
-            return
-        if isinstance(row, DataError):
-            skipped.add(row)
-        else:
-            yield where, row
+    with closing(reader(path, encoding)) as found:  # with its temporary files, whatever happens
+        while True:
+            try:
+                where, row = next(found)
+            except StopIteration:
+                return
+            except DataError as error:
+                skipped.add(error, path)
+                return
+            if isinstance(row, DataError):
+                skipped.add(row)
+            else:
+                yield where, row
 
 
 def _sample_rows(path: str, seed: int) -> Iterator[tuple[str, Row]]:
@@ -221,6 +235,9 @@ def _renamed(
     rows: Iterator[tuple[str, Row]], columns: dict[str, str], skipped: Skipped, numbered: bool
 ) -> Iterator[tuple[str, Row]]:
     for where, row in rows:
+        if isinstance(row, Prose):
+            yield where, row
+            continue
         names = {role: _column(row, name) if numbered else name for role, name in columns.items()}
         missing = [name for name in names.values() if name not in row]
         if missing:
@@ -244,15 +261,13 @@ def _names(row: Row) -> str:
 def files_of(path: str) -> list[str]:
     """The files a path stands for: itself, what a glob matches, all of a folder that has a known ending. Sorted; what
     begins with a dot is left out. DataError when there is none, or where a folder cannot be read."""
+    if path.startswith(HUB):
+        return [path]
     place = Path(path).expanduser()
     if place.is_file():
         return [str(place)]
     if place.is_dir():
-        found = _files_below(place)
-        read = [file for file in found if suffix(str(file)) in SUFFIXES]
-        if len(read) < len(found):
-            others = ", ".join(sorted({file.suffix or file.name for file in found} - {f.suffix for f in read})[:8])
-            print(f"{path}: not read, for their endings ({others}): {len(found) - len(read)} files.", file=sys.stderr)
+        read = _read_of(path, _files_below(place))
     elif glob.has_magic(path):
         read = [file for file in map(Path, glob.glob(str(place), recursive=True)) if file.is_file()]
     else:
@@ -262,33 +277,70 @@ def files_of(path: str) -> list[str]:
     return [str(file) for file in sorted(read)]
 
 
+def _read_of(path: str, found: list[Path]) -> list[Path]:
+    """Those files of a folder that are read; how many are not, and why, is told."""
+    datasets = {file.parent: dataset_files(file.parent) for file in found if file.name in DATASET}
+    datasets = {folder: rows for folder, rows in datasets.items() if rows or (folder / DATASET[1]).is_file()}
+    rows = {file for files in datasets.values() for file in files}
+    found = [file for file in found if file in rows or not _beside(file, datasets)]
+    read = [file for file in found if suffix(str(file)) in SUFFIXES]
+    if len(read) < len(found):
+        others = sorted({file.suffix or file.name for file in found} - {file.suffix for file in read})
+        mends = "".join(f" {ending}: {MENDS[ending]}" for ending in others if ending in MENDS)
+        told = f"not read, for their endings ({', '.join(others[:8])}): {len(found) - len(read)} files.{mends}"
+        print(f"{path}: {told}", file=sys.stderr)
+    return read
+
+
+def _beside(file: Path, datasets: Collection[Path]) -> bool:
+    """Whether a file stands beside the rows of a saved dataset: what describes it, or was computed from it."""
+    return file.parent in datasets and (file.name in DATASET or file.suffix == ".arrow")
+
+
 def _files_below(folder: Path) -> list[Path]:
+    """All files of a folder and below, those behind links too, no folder twice."""
+
     def refuse(error: OSError) -> None:
         mend = "Mend its permissions, or name what can be read."
         raise DataError(f"cannot be read ({error.strerror})", where=str(error.filename), mend=mend) from None
 
     found: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    seen = {_identity(folder)}
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        inner = []
+        for name in sorted(name for name in folders if not name.startswith(".")):
+            if (identity := _identity(Path(place, name))) not in seen:
+                seen.add(identity)
+                inner.append(name)
+        folders[:] = inner
         found += [Path(place, name) for name in names if not name.startswith(".")]
+    note("links that lead nowhere left out", sum(file.is_symlink() and not file.exists() for file in found))
     return [file for file in found if file.is_file()]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What a folder is called by the disk: a link to it has the same."""
+    state = folder.stat()
+    return state.st_dev, state.st_ino
 
 
 def inputs_of(sources: Iterable[str | Source]) -> list[Input]:
     """Every file of all sources, with a name for reports. No file twice; no name for two sources. UsageError for a file
-    that two sources want with different weights or names."""
+    that two sources want with different weights, limits or names, and where every source has a limit of epochs."""
     inputs: dict[str, Input] = {}
     taken: dict[str, Source] = {}
     for entry in sources:
         source = Source(entry) if isinstance(entry, str) else entry
         sample = source.path.startswith(SAMPLE)
         for path in [source.path] if sample else files_of(source.path):
-            key = path if sample else str(Path(path).resolve())
+            key = path if path.startswith((SAMPLE, HUB)) else str(Path(path).resolve())
             if key in inputs:
                 wanted = inputs[key].source
-                if (wanted.weight, wanted.name) != (source.weight, source.name):
+                if (wanted.weight, wanted.name, wanted.epochs) != (source.weight, source.name, source.epochs):
                     mend = f"It is in {wanted.path} and in {source.path}."
-                    raise UsageError("belongs to two sources of different weight or name", where=path, mend=mend)
+                    raise UsageError(
+                        "belongs to two sources of different weight, name or epochs", where=path, mend=mend
+                    )
                 continue
             name = source.name or ("sample" if sample else _name(path, source.path))
             if taken.get(name, source) is not source and not source.name:
@@ -297,13 +349,38 @@ def inputs_of(sources: Iterable[str | Source]) -> list[Input]:
                 name = f"{name}-{len(taken) + 1}"
             taken[name] = source
             inputs[key] = Input(path, source, name)
+    if inputs and all(one.source.epochs for one in inputs.values()):
+        mend = "Leave one source without `epochs`; it is read when the others are used up."
+        raise UsageError("every source has a limit of epochs", where="--data", mend=mend)
     return list(inputs.values())
 
 
 def _name(path: str, asked: str) -> str:
-    """A file of rows goes by its own name, its numbers (`train-00001`) left off; files of text go by their folder's."""
-    if path != asked and suffix(path) not in ROW_READERS:
+    """A file of rows goes by its own name, its numbers (`train-00001`) left off; a saved dataset by its folder's, files
+    of text by their folder's too."""
+    if path.startswith(HUB):
+        return parts(path)[0].rpartition("/")[2]
+    if dataset := dataset_of(Path(path)):
+        return dataset.name
+    if path != asked and suffix(path) not in NAMED:
         folder = Path(asked) if Path(asked).is_dir() else Path(path).parent
         return folder.absolute().name or "text"
     stem = Path(path).name.split(".")[0]
     return re.sub(r"[-_]?\d+(-of-\d+)?$", "", stem) or stem
+
+
+def checksum(path: str) -> str:
+    """Changes whenever the file's content does (for the bundled corpus: whenever the files that make it do)."""
+    if path.startswith(HUB):
+        return revision(path)
+    if not path.startswith(SAMPLE):
+        try:
+            return files.xxh3(path)
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", where=path) from None
+    import xxhash
+
+    from dodam import sample
+
+    made_by = sorted(file for file in Path(next(iter(sample.__path__))).iterdir() if file.is_file())
+    return xxhash.xxh3_128("".join(files.xxh3(file) for file in made_by).encode()).hexdigest()

@@ -51,8 +51,8 @@ class Evaluate:
     """The folder to write."""
     columns: dict[str, str] = field(default_factory=dict)
     """Which column of the data holds the text: text=body."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     limit: Annotated[int, Ge(0)] = 0
     """Only the first so many items of each task, and texts of each source; 0 takes all."""
     batch: Annotated[int, Gt(0)] = 96
@@ -138,7 +138,7 @@ def read_items(config: Evaluate) -> dict[str, list[dict[str, Any]]]:
     return {task: items[: config.limit] if config.limit else items for task, items in found.items()}
 
 
-def item_rows(path: str, encoding: str = "utf-8") -> Iterator[tuple[str, dict[str, Any]]]:
+def item_rows(path: str, encoding: str = "auto") -> Iterator[tuple[str, dict[str, Any]]]:
     from dodam.data.sources import Skipped, read_rows
 
     yield from read_rows(path, columns={}, encoding=encoding, skipped=Skipped(False))

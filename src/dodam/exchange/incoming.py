@@ -54,8 +54,8 @@ class Import:
     data: tuple[str, ...] = ()
     """What the new tokens are learned from: a data folder, or text files, folders and globs; of more than 20 MB an even
     sample."""
-    encoding: str = "utf-8"
-    """The encoding of those text files in --data that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files in --data that are not UTF-8, such as cp949; `auto` finds it out."""
 
 
 def run(config: Import) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def check_flags(config: Import) -> None:
     if config.data and not config.extend_vocabulary:
         mend = "Say how many with --extend-vocabulary, such as 2000."
         raise UsageError("is what new tokens are learned from, and none are asked for", where="--data", mend=mend)
-    if config.encoding != "utf-8" and not config.data:
+    if config.encoding != "auto" and not config.data:
         raise UsageError("is that of --data, and there is none", where="--encoding")
 
 

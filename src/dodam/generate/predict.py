@@ -41,8 +41,8 @@ class Predict:
     columns: dict[str, str] = field(default_factory=dict)
     """Which columns hold the texts, by name or in a table by number from 1: text=body text2=answer, for questions
     question=asked context=body, for answers to be scored prompt=asked target=answer."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     batch: Annotated[int, Gt(0)] = 64
     """Texts computed at one time."""
     threads: Annotated[int, Gt(0)] | None = None

@@ -53,8 +53,8 @@ class BestOf:
     """Which columns hold what, when they cannot be found out: prompt=question answer=solution."""
     max_prompts: Annotated[int, Ge(0)] = 0
     """Read at most so many; 0 reads all."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows that cannot be used and prompts that are too long, and count them, instead of stopping."""
     threads: Annotated[int, Gt(0)] | None = None

@@ -44,7 +44,7 @@ def read_prompts(
     most: int,
     *,
     columns: dict[str, str] | None = None,
-    encoding: str = "utf-8",
+    encoding: str = "auto",
     skip_bad: bool = False,
     limit: int = 0,
 ) -> list[Prompt]:

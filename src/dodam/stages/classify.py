@@ -90,8 +90,8 @@ class Classify(Training):
     each time; not for tokens and span, whose labels belong to tokens."""
     longest_answer: Annotated[int, Gt(0)] = LONGEST_ANSWER
     """Tokens of the longest answer that is given; for span."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 

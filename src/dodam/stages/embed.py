@@ -69,8 +69,8 @@ class Embed(Training):
     """Texts whose activations are kept at one time; fewer need less memory and more time. Default: all of the batch."""
     context: Annotated[int, Ge(16)] | None = None
     """Tokens of a text; what is longer is cut. Default: 128, or what the model has where that is less."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 

@@ -71,8 +71,8 @@ class PolicyTraining(Training):
     """Read at most so many; 0 reads all."""
     end_penalty: Annotated[float, Ge(0)] = 0.0
     """What is taken off the reward of an answer that has not ended within --max-tokens."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows that cannot be used and prompts that are too long, and count them, instead of stopping."""
 

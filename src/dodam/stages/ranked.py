@@ -43,8 +43,8 @@ class RankedTraining(Training):
     """Passes over the prompts, when neither --steps nor --budget is given. Default: 1."""
     microbatch: Annotated[int, Gt(0)] | None = None
     """Rows whose activations are kept at one time; fewer need less memory and more time. Default: all of the batch."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 

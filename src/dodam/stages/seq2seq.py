@@ -87,8 +87,8 @@ class Seq2seq(Training):
     """Hypotheses followed side by side in the report; 1 takes the likeliest token each time."""
     length_penalty: float = 1.0
     """In the report a hypothesis is scored by its log-probability / length ** length_penalty."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out pairs that cannot be used, and count them, instead of stopping at the first."""
 

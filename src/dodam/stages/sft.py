@@ -53,8 +53,8 @@ class Sft(Training):
     """A data folder whose text is read along, so that what was learned from it is not forgotten."""
     replay_share: Annotated[float, Gt(0), Lt(1)] = 0.35
     """Share of the rows of a step that are such text."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, and count them, instead of stopping at the first."""
 

@@ -48,7 +48,7 @@ class Extension:
     """What tells the text that was learned from and another apart."""
 
 
-def extend(tokenizer: Tokenizer, data: tuple[str, ...], num_tokens: int, encoding: str = "utf-8") -> Extension:
+def extend(tokenizer: Tokenizer, data: tuple[str, ...], num_tokens: int, encoding: str = "auto") -> Extension:
     """Learn `num_tokens` more tokens from a data folder, or from files, folders and globs.
 
     FolderError for a tokenizer that is no byte-level BPE, DataError for text that cannot be read or is too little,

@@ -34,8 +34,8 @@ class TokenizerTrain:
     """A data folder, or text files, folders and globs."""
     out: Path
     """The tokenizer folder to write."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     vocabulary: Annotated[int, Gt(0)] | None = None
     """Number of ids, a multiple of 64. Default: by size of the text, 4096 below 20 MB, 8192 below 100 MB, 16384 below
     1 GB, else 32768."""
@@ -95,9 +95,9 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
 
 def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
     """All texts, how many bytes they have, and what tells this text from another."""
-    from dodam import __version__, files
+    from dodam import __version__
     from dodam.data.documents import read_documents, read_manifest
-    from dodam.data.sources import SAMPLE, Skipped, documents, inputs_of
+    from dodam.data.sources import SAMPLE, Skipped, checksum, documents, inputs_of
 
     folder = Path(config.data[0])
     if len(config.data) == 1 and (folder / "manifest.json").is_file():
@@ -111,7 +111,7 @@ def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
         return (document.text for document in found)
 
     num_bytes = sum(len(text.encode(errors="replace")) for text in texts_of_files())
-    marks = {one.path: __version__ if one.path.startswith(SAMPLE) else files.xxh3(one.path) for one in inputs}
+    marks = {one.path: __version__ if one.path.startswith(SAMPLE) else checksum(one.path) for one in inputs}
     return texts_of_files(), num_bytes, marks
 
 
