@@ -7,7 +7,7 @@ learning reads them; whoever encodes later needs no analyser. The analyser is `k
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dodam.errors import UsageError
 
@@ -41,7 +41,8 @@ def with_borders(texts: Iterable[str]) -> Iterator[str]:
         if len(known) > KEPT:
             known.clear()
         new = sorted(words - known.keys())
-        for word, tokens in zip(new, kiwi.tokenize(new), strict=True):
+        found: Any = kiwi.tokenize(new)
+        for word, tokens in zip(new, found, strict=True):
             known[word] = marked(word, tokens)
         for text in group:
             yield WORD.sub(lambda found: known[found[0]], text)

@@ -112,7 +112,7 @@ def pre_tokenizer(patterns: Sequence[str], *, by_bytes: bool = True) -> "PreToke
     characters that stand for bytes."""
     from tokenizers import Regex, pre_tokenizers
 
-    stages = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
+    stages: list[PreTokenizer] = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns]
     if by_bytes:
         stages.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     return pre_tokenizers.Sequence(stages)
