@@ -7,8 +7,9 @@ BPE merges the neighbours that together are the piece with the best score; in a 
 a piece together, in the order of scores. Unigram takes the pieces whose scores add up to most (Kudo 2018).
 """
 
+import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,8 +22,6 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 MODEL_TYPES = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
 ROLES = {"unk": (40, 0), "bos": (41, 1), "eos": (42, 2), "pad": (43, -1)}
 """Where a model says which ids have a role, and what they are where it does not."""
-UNKNOWN_PENALTY = 10.0
-"""An unknown character scores so much less than the worst piece, here and in `tokenizers`."""
 
 
 @dataclass(frozen=True)
@@ -126,16 +125,14 @@ def from_sentencepiece(path: Path) -> tuple[str, dict[str, str]]:
 
     Symbols of a model's own are found in the normalised text, so spaces are marked after that. A text that begins with
     such a symbol has no space before it then, and one that begins with a space no second one."""
-    from tokenizers import AddedToken, Tokenizer, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer
 
     model = read_model(path)
     raw = Tokenizer(bpe(model) if model.model_type == "BPE" else unigram(model))
     own = [piece.text for piece in model.pieces if piece.kind == USER_DEFINED]
     raw.normalizer = normalizer(model, marked=not own)
-    if own:
-        raw.pre_tokenizer = pre_tokenizers.Metaspace(
-            prepend_scheme="first" if model.space_before else "never", split=False
-        )
+    if cuts := pre_tokenizer(model, marked=not own):
+        raw.pre_tokenizer = cuts
     raw.decoder = decoder(model)
     special = [piece for piece in model.pieces if piece.kind in (UNKNOWN, CONTROL)]
     raw.add_special_tokens([AddedToken(piece.text, special=True, normalized=False) for piece in special])
@@ -162,28 +159,28 @@ def bpe(model: Model) -> Any:
 
 
 def unigram(model: Model) -> Any:
-    """The pieces with their scores. Pieces that no text holds (control, bytes) score less than their own characters do
-    one by one, so that a text that looks like one of them is text."""
+    """The pieces with their scores."""
     from tokenizers import models
 
-    normal = {piece.text: piece.score for piece in model.pieces if piece.kind in (NORMAL, USER_DEFINED)}
-    worst = min(normal.values(), default=0.0)
-    scored = []
-    for piece in model.pieces:
-        score = piece.score
-        if piece.kind in (CONTROL, BYTE, UNUSED):
-            score = best_score(piece.text, normal, worst - UNKNOWN_PENALTY) - 1
-        scored.append((piece.text, score))
+    scored = [(piece.text, piece.score) for piece in model.pieces]
     return models.Unigram(scored, model.roles.get("unk"), model.byte_fallback)
 
 
-def best_score(text: str, scores: Mapping[str, float], unknown: float) -> float:
-    """The score of the best way to put a text together from pieces (Viterbi)."""
-    best = [0.0]
-    for end in range(1, len(text) + 1):
-        ways = [best[start] + scores[text[start:end]] for start in range(end) if text[start:end] in scores]
-        best.append(max([*ways, best[-1] + unknown]))
-    return best[-1]
+def pre_tokenizer(model: Model, *, marked: bool) -> Any:
+    """What cuts texts, None where nothing does. `tokenizers` finds every piece of a unigram model in a text, also those
+    that SentencePiece does not look for, so what looks like one of these (`<s>`, `<0xEA>`) is cut behind its first
+    character. Spaces that are not `marked` yet are marked here."""
+    from tokenizers import Regex, pre_tokenizers
+
+    stages: list[Any] = []
+    if not marked:
+        before = "first" if model.space_before else "never"
+        stages.append(pre_tokenizers.Metaspace(prepend_scheme=before, split=False))
+    hidden = [piece.text for piece in model.pieces if piece.kind not in (NORMAL, USER_DEFINED) and len(piece.text) > 1]
+    if model.model_type == "unigram" and hidden:
+        behind = "|".join(f"(?<={re.escape(text[0])})(?={re.escape(text[1:])})" for text in hidden)
+        stages.append(pre_tokenizers.Split(Regex(behind), "isolated"))
+    return pre_tokenizers.Sequence(stages) if stages else None
 
 
 def normalizer(model: Model, *, marked: bool) -> Any:
@@ -191,7 +188,12 @@ def normalizer(model: Model, *, marked: bool) -> Any:
     for all of them."""
     from tokenizers import Regex, normalizers
 
-    stages: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    stages: list[Any] = []
+    if model.charsmap:
+        try:
+            stages.append(normalizers.Precompiled(model.charsmap))
+        except Exception as error:  # the library raises bare Exception for every fault
+            raise ValueError(f"its normalisation cannot be used: {error}") from None
     if model.spaces_removed:
         stages += [normalizers.Replace(Regex(pattern), to) for pattern, to in ((r"\A +| +\z", ""), (" {2,}", " "))]
     if marked and model.space_before:
