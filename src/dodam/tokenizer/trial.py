@@ -63,6 +63,7 @@ def trials(
                 "batch": BATCH,
                 "context": CONTEXT,
                 "seed": seed,
+                "validate_every": 1.0,
             }
             if length.isdecimal():
                 cost = step_flops(Pretrain(**values), tokenizer)
