@@ -106,10 +106,14 @@ def step_flops(config: "Pretrain", tokenizer: "Tokenizer") -> float:
 def trial(config: "Pretrain") -> dict[str, Any]:
     """Train, then measure on the text held back: bits of whole documents over their bytes as they stand."""
     from dodam import machine
+    from dodam.data.shards import ensure_shards
     from dodam.evaluate.perplexity import bits
     from dodam.folder import load_model
     from dodam.stages.pretrain import run as pretrain
+    from dodam.tokenizer.tokenizer import Tokenizer
 
+    assert config.tokenizer is not None
+    ensure_shards(config.data, Tokenizer.load(config.tokenizer))
     machine.begin(time.monotonic())
     result = pretrain(config)
     texts = list(held_back(config.data))
