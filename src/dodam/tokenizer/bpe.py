@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from dodam.tokenizer.patterns import QWEN2
+from dodam.tokenizer.patterns import QWEN2, pre_tokenizer
 
 Merge = tuple[bytes, bytes]
 
@@ -38,9 +38,7 @@ def unspelt(name: str) -> bytes:
 
 def words_of(text: str, pattern: str = QWEN2) -> list[bytes]:
     """The words a text is cut into, in bytes. No token crosses from one word into the next."""
-    import regex
-
-    return [found[0].encode() for found in regex.finditer(pattern, text)]
+    return [word.encode() for word, _ in pre_tokenizer((pattern,), by_bytes=False).pre_tokenize_str(text)]
 
 
 def learn(words: Iterable[bytes], num_merges: int) -> list[Merge]:
