@@ -18,7 +18,7 @@ from dodam.data.conversation import encode, render, template_of
 from dodam.folder import load_model, save_model
 from dodam.models.encoder import build_encoder, encoder_config
 from dodam.models.encoder_decoder import build_encoder_decoder, encoder_decoder_config
-from dodam.tokenizer.train import PATTERN
+from dodam.tokenizer.patterns import QWEN2
 from talking_models import make_tokenizer
 
 TEXTS = [
@@ -48,7 +48,7 @@ def foreign_tokenizer(family: str) -> transformers.PreTrainedTokenizerFast:
     raw = tokenizers.Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if family == "qwen2":  # transformers gives this family its own pattern, whatever the file says
-        split = pre_tokenizers.Split(tokenizers.Regex(PATTERN), "isolated")
+        split = pre_tokenizers.Split(tokenizers.Regex(QWEN2), "isolated")
         raw.pre_tokenizer = pre_tokenizers.Sequence(
             [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
         )

@@ -45,6 +45,7 @@ ABOVE = MAY_IMPORT["exchange"] | {"folder", "versions"}
 COMMANDS_OF_A_ROOM = {  # they stand above the rest of it
     "exchange/incoming.py": ABOVE,
     "exchange/outgoing.py": ABOVE,
+    "tokenizer/trial.py": TEXT | {"stages", "models", "evaluate", "folder", "machine"},
     "feedback/uncertainty.py": FRAME | {"machine", "generate"},
 }
 BARE = {"torch", "numpy", "safetensors", "tokenizers"}  # all that the training core may need of others,

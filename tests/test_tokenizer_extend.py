@@ -20,8 +20,8 @@ from dodam.errors import DataError, FolderError, UsageError
 from dodam.sample.split import held_out
 from dodam.tokenizer import extend as module
 from dodam.tokenizer.extend import HELD_BACK, Extension, extend, learn_merges
+from dodam.tokenizer.patterns import QWEN2
 from dodam.tokenizer.tokenizer import Tokenizer
-from dodam.tokenizer.train import PATTERN
 
 ENGLISH = [f"Box {n} holds {n + 2} apples, and there are more of them in the other box." for n in range(80)]
 PLACES = ["상자", "바구니", "창고", "가방", "서랍"]
@@ -38,7 +38,7 @@ def by_bytes(words: str) -> tokenizers.Tokenizer:
     raw = tokenizers.Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if words == "qwen2":
-        split = pre_tokenizers.Split(tokenizers.Regex(PATTERN), "isolated")
+        split = pre_tokenizers.Split(tokenizers.Regex(QWEN2), "isolated")
         raw.pre_tokenizer = pre_tokenizers.Sequence(
             [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
         )

@@ -80,6 +80,14 @@ def test_of_much_text_an_even_sample_is_read(text: Path, tmp_path: Path) -> None
     assert 0.25 * whole < result["bytes_learned_from"] < 0.75 * whole
 
 
+def test_a_budget_of_memory_is_a_sample(text: Path, tmp_path: Path) -> None:
+    whole = sum(len(line.encode()) for line in LINES)
+    result = learn(text, tmp_path / "tokenizer", memory=whole * train.MEMORY_PER_BYTE // 2)
+    assert 0.25 * whole < result["bytes_learned_from"] < 0.75 * whole
+    smaller = learn(text, tmp_path / "other", memory=10**12, sample_bytes=whole // 2)
+    assert smaller["bytes_learned_from"] == result["bytes_learned_from"]
+
+
 @pytest.mark.parametrize(("num_bytes", "vocabulary"), [(1e6, 4096), (20e6, 8192), (100e6, 16_384), (5e9, 32_768)])
 def test_the_size_follows_the_text(text: Path, tmp_path: Path, monkeypatch, num_bytes: float, vocabulary: int) -> None:
     monkeypatch.setattr(train, "open_texts", lambda config: (iter(LINES), int(num_bytes), "mark"))

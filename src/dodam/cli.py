@@ -39,6 +39,12 @@ COMMANDS = {
     "prepare": Command("dodam.data.prepare", "Prepare", "Clean text and write a data folder.", "Stages"),
     "tokenizer train": Command("dodam.tokenizer.train", "TokenizerTrain", "Learn a vocabulary from text."),
     "tokenizer show": Command("dodam.tokenizer.show", "TokenizerShow", "Show how a text is cut into tokens."),
+    "tokenizer compare": Command(
+        "dodam.tokenizer.compare", "TokenizerCompare", "Compare tokenizers on a text, and by training with each."
+    ),
+    "tokenizer import": Command(
+        "dodam.tokenizer.incoming", "TokenizerImport", "Take in a vocabulary: tokenizer.json, SentencePiece, tiktoken."
+    ),
     "pretrain": Command(
         "dodam.stages.pretrain", "Pretrain", "Train a language model, from nothing or from one there is."
     ),

@@ -12,19 +12,8 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 
 from dodam.errors import FolderError
+from dodam.tokenizer.patterns import DIGIT, GPT2, GPT4O, LLAMA3, QWEN2, SPLITS, choice_of
 from dodam.tokenizer.tokenizer import Tokenizer
-
-GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-DIGIT = r"\p{N}"
-QWEN2 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-LLAMA3 = QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
-GPT4O = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 PRE_TOKENIZERS: dict[tuple[tuple[str, ...], bool], str] = {
     ((QWEN2,), False): "qwen2",
@@ -103,7 +92,7 @@ def pre_tokenizer(settings: dict[str, Any]) -> str:
     patterns = cuts(settings.get("pre_tokenizer") or {"type": "none"})
     name = PRE_TOKENIZERS.get((patterns, bool(model.get("ignore_merges"))))
     if name is None:
-        raise unknown(f"it cuts by {' then '.join(patterns)}")
+        raise unknown(f"it cuts by {choice_of(patterns) or ' then '.join(patterns)}")
     return name
 
 
@@ -123,10 +112,12 @@ def cuts(stage: dict[str, Any]) -> tuple[str, ...]:
 
 def unknown(why: str) -> FolderError:
     known = ", ".join(PRE_TOKENIZERS.values())
+    ours = ", ".join(name for name, split in SPLITS.items() if (split.patterns, split.whole_words) in PRE_TOKENIZERS)
     return FolderError(
         f"llama.cpp does not know this tokenizer ({why})",
         where="tokenizer.json",
-        mend=f"GGUF takes byte-level BPE, cut like {known}; export to hf keeps every tokenizer.",
+        mend=f"GGUF takes byte-level BPE, cut like {known}; of `tokenizer train`'s choices, --split {ours}. "
+        "Export to hf keeps every tokenizer.",
     )
 
 

@@ -1,7 +1,7 @@
 """Stage `tokenizer train`: text -> a byte-level BPE vocabulary, as a tokenizer folder.
 
 What it reads: a data folder (its training split) or any text source. Counting pairs happens in memory, so from large
-corpora an even sample of `--sample-bytes` is taken.
+corpora an even sample of `--sample-bytes` is taken. What a text is cut by is in `patterns.py`.
 """
 
 import sys
@@ -14,15 +14,15 @@ from annotated_types import Gt, MinLen
 
 from dodam.config import fingerprint, to_json
 from dodam.errors import DataError, UsageError
+from dodam.tokenizer.patterns import SPLITS, Digits, SplitName, pre_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HFTokenizer
 
-# Qwen2's pattern: English contractions, words with one leading mark or space, single digits, punctuation, white space.
-PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 SMALLEST = 448  # special tokens and all bytes, as a multiple of 64
+MEMORY_PER_BYTE = 25
+"""Counting needs at most so many bytes of memory for each byte of natural text: 23 were measured with 10 MB of Korean
+and English, 17 with 20 MB, and the more text, the fewer, as words come again."""
 BY_BYTES = ((20e6, 4096), (100e6, 8192), (1e9, 16_384), (float("inf"), 32_768))
 
 
@@ -39,8 +39,17 @@ class TokenizerTrain:
     vocabulary: Annotated[int, Gt(0)] | None = None
     """Number of ids, a multiple of 64. Default: by size of the text, 4096 below 20 MB, 8192 below 100 MB, 16384 below
     1 GB, else 32768."""
+    split: SplitName = "qwen2"
+    """What words are, which no token crosses: as in one of these families of models, or korean (words without their
+    particles, characters whole), or morphemes (learned on morphemes, needs the extra `ko`; it then cuts as qwen2)."""
+    digits: Digits | None = None
+    """Digits one by one, or up to three together. Default: as the split has them, which is single, but grouped in gpt4,
+    gpt4o and llama3, and in gpt2 as many as there are."""
     sample_bytes: Annotated[int, Gt(0)] = 1_000_000_000
     """Learn from about so many bytes; of more text an even sample is taken."""
+    memory: Annotated[int, Gt(0)] | None = None
+    """Keep learning within about so many bytes of memory, such as 4000000000: of text a sample of a 25th of that is
+    taken, if it is less than --sample-bytes."""
     seed: int = 0
     """Seed of the sample."""
 
@@ -67,7 +76,8 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
             where="--vocabulary",
         )
     counter = Counter()
-    raw = learn(counter.count(sample(texts, num_bytes, config)), vocabulary, SPECIAL_TOKENS)
+    chosen = counter.count(sample(texts, num_bytes, config))
+    raw = learn(chosen, vocabulary, SPECIAL_TOKENS, split=config.split, digits=config.digits)
     if not counter.bytes:
         raise DataError("holds no text", where=", ".join(config.data), mend="Name files with text in them.")
     fill_up(raw, vocabulary)
@@ -78,6 +88,8 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
         "format": 1,
         "tokenizer": str(config.out),
         "vocabulary": tokenizer.size,
+        "split": config.split,
+        "digits": config.digits,
         "fingerprint": tokenizer.fingerprint,
         "bytes_learned_from": counter.bytes,
         "bytes_per_token": round(sum(len(text.encode()) for text in first) / max(1, num_tokens), 3),
@@ -116,10 +128,13 @@ def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
 
 
 def sample(texts: Iterator[str], num_bytes: int, config: TokenizerTrain) -> Iterator[str]:
-    """All texts, or an even share of them when there are more than `sample_bytes`."""
+    """All texts, or an even share of them when there are more than `sample_bytes` or than fit into `memory`."""
     import random
 
-    share = config.sample_bytes / max(1, num_bytes)
+    most = config.sample_bytes
+    if config.memory is not None:
+        most = min(most, config.memory / MEMORY_PER_BYTE)
+    share = most / max(1, num_bytes)
     rng = random.Random(config.seed)
     return (text for text in texts if share >= 1 or rng.random() < share)
 
@@ -141,19 +156,55 @@ class Counter:
             yield text
 
 
-def learn(texts: Iterable[str], vocabulary: int, special_tokens: tuple[str, ...]) -> "HFTokenizer":
-    """Byte-level BPE (Sennrich et al. 2016; bytes as in Radford et al. 2019) by the `tokenizers` library."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+def learn(
+    texts: Iterable[str],
+    vocabulary: int,
+    special_tokens: tuple[str, ...],
+    *,
+    split: SplitName = "qwen2",
+    digits: Digits | None = None,
+) -> "HFTokenizer":
+    """Byte-level BPE (Sennrich et al. 2016; bytes as in Radford et al. 2019) by the `tokenizers` library.
+
+    UsageError for morphemes without their analyser."""
+    from tokenizers import AddedToken, Tokenizer, decoders, normalizers
+
+    from dodam.tokenizer.characters import learn_characters
+
+    chosen = SPLITS[split]
+    patterns = chosen.cuts(digits)
+    if chosen.whole_characters:
+        raw = Tokenizer(learn_characters(texts, patterns, special_tokens, vocabulary))
+        raw.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_tokens])
+    else:
+        raw = learn_bytes(texts, patterns, special_tokens, vocabulary, at_morphemes=split == "morphemes")
+        raw.model.ignore_merges = chosen.whole_words and patterns == chosen.patterns
+    raw.normalizer = normalizers.NFC()
+    raw.pre_tokenizer = pre_tokenizer(patterns)
+    raw.decoder = decoders.ByteLevel()
+    return raw
+
+
+def learn_bytes(
+    texts: Iterable[str],
+    patterns: tuple[str, ...],
+    special_tokens: tuple[str, ...],
+    vocabulary: int,
+    *,
+    at_morphemes: bool,
+) -> "HFTokenizer":
+    """Merges learned on bytes; `at_morphemes` keeps those apart that a word is made of."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    from dodam.tokenizer.morphemes import BORDER, with_borders
 
     raw = Tokenizer(models.BPE())
     raw.normalizer = normalizers.NFC()
-    raw.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    raw.decoder = decoders.ByteLevel()
+    raw.pre_tokenizer = pre_tokenizer(patterns)
+    if at_morphemes:
+        texts = with_borders(texts)
+        borders = pre_tokenizers.Split(BORDER, behavior="removed")
+        raw.pre_tokenizer = pre_tokenizers.Sequence([borders, raw.pre_tokenizer])
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=list(special_tokens),
