@@ -18,7 +18,7 @@ def cluster(workers: int, address: str) -> Iterator["Cluster"]:
     """Connect to the cluster at `address`; without one start a cluster of `workers` cores, which ends with the block.
     UsageError where Ray is not installed or nobody answers."""
     try:
-        import ray
+        import ray  # type: ignore[missing-import]
     except ImportError:
         raise UsageError("--engine ray needs Ray", mend="Install it: pip install 'ray>=2.50'.") from None
     known = ray.is_initialized()  # by a program that calls us

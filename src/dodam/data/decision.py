@@ -1,12 +1,12 @@
 """What depends on all documents: looked at batch by batch, decided once, done batch by batch.
 
 A batch is a pyarrow RecordBatch with the columns of a data folder (documents.COLUMNS) and `place`, a number that grows
-in the order of the inputs and is no other document's. A decision comes in three halves of one thing: `observe` a batch
-on any worker, `decide` on all observations in one process, `apply` to a batch on any worker. What is decided must not
-depend on where the borders between batches lie.
+in the order of the inputs and is no other document's. A decision is three functions: `observe` a batch on any worker,
+`decide` on all observations in one process, `apply` to a batch on any worker. What is decided must not depend on where
+the borders between batches lie.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Arrays = dict[str, "np.ndarray"]
-"""Some bytes for each document, by what they are."""
+"""An entry for each document, by what it is."""
 
 
 class Outcome(NamedTuple):
@@ -29,21 +29,24 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """One decision over all documents. Its functions are those of a module, so that they can be sent to workers."""
+    """One decision over all documents. Its functions are those of a module, and what they return can be pickled, so
+    that they can be sent to workers and back."""
 
     name: str
-    observe: "Callable[[pa.RecordBatch], Arrays]"
-    decide: Callable[[Sequence[Arrays]], Arrays]
-    """From the observations of all parts, in order; each part's batches lie one behind the other in its arrays."""
-    apply: "Callable[[pa.RecordBatch, Arrays], Outcome]"
+    observe: "Callable[[pa.RecordBatch], Any]"
+    """Some bytes for each document."""
+    decide: Callable[[Iterable[Any]], Any]
+    """From the observations of all batches, in order."""
+    apply: "Callable[[pa.RecordBatch, Any], Outcome]"
     settings: dict[str, Any] = field(default_factory=dict)
     """What the result depends on besides the documents; JSON types."""
 
 
-def joined(observations: Sequence[Arrays]) -> Arrays:
+def joined(observations: Iterable[Arrays]) -> Arrays:
     """Arrays of the same names, one behind the other."""
     import numpy as np
 
+    observations = list(observations)
     return {name: np.concatenate([one[name] for one in observations]) for name in observations[0]}
 
 
@@ -61,6 +64,18 @@ def texts_as_bytes(batch: "pa.RecordBatch") -> list[bytes]:
     import pyarrow as pa
 
     return batch.column("text").cast(pa.binary()).to_pylist()
+
+
+def num_characters(batch: "pa.RecordBatch") -> "np.ndarray":
+    """Characters of each text, int32 [rows]."""
+    import pyarrow.compute as pc
+
+    return pc.utf8_length(batch.column("text")).to_numpy(zero_copy_only=False)  # type: ignore[missing-attribute]
+
+
+def num_bytes(batch: "pa.RecordBatch") -> int:
+    """Of all texts in UTF-8."""
+    return int(batch.column("bytes").to_numpy(zero_copy_only=False).sum())
 
 
 def places(batch: "pa.RecordBatch") -> "np.ndarray":

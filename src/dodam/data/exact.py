@@ -1,6 +1,6 @@
-"""Exact duplicates: of equal texts the first in the order of the inputs stays. See decision.py for the three halves."""
+"""Exact duplicates: of equal texts the first in the order of the inputs stays. The functions are those of decision.py."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dodam.data.decision import Arrays, Decision, Outcome, digests, is_among, joined, places
@@ -14,7 +14,7 @@ def observe(batch: "pa.RecordBatch") -> Arrays:
     return {"digest": digests(batch), "place": places(batch)}
 
 
-def decide(observations: Sequence[Arrays]) -> Arrays:
+def decide(observations: Iterable[Arrays]) -> Arrays:
     """The places of the documents that go, in order."""
     import numpy as np
 

@@ -15,7 +15,6 @@ from typing import NamedTuple, TypeVar
 
 import xxhash
 
-from dodam.data.readers import ROW_READERS, SUFFIXES
 from dodam.data.sources import SAMPLE, Document, Input, Skipped, Source, documents
 from dodam.data.text import clean
 from dodam.errors import DataError
@@ -25,7 +24,7 @@ BLOCK = 1 << 22  # bytes read at a time
 SAMPLE_BYTES = 1 << 24  # what the bundled corpus counts for in progress
 
 LINES = (".jsonl", ".ndjson")  # may be cut at any line end
-PLAIN = tuple(ending for ending in SUFFIXES if ending not in ROW_READERS)  # is cut at blank lines
+PLAIN = (".txt", ".text", ".md", ".markdown")  # at blank lines
 NOT_BYTEWISE = re.compile(r"utf.?(16|32|7)", re.IGNORECASE)  # in these a byte 10 need not be a line end
 
 T = TypeVar("T")
@@ -139,6 +138,8 @@ def _read_as_it_stands(path: str, encoding: str) -> bool:
 
 
 def _decodes(decoder: codecs.IncrementalDecoder, block: bytes) -> bool:
+    if b"\0" in block:  # UTF-16, or no text
+        return False
     try:
         decoder.decode(block)
     except UnicodeDecodeError:

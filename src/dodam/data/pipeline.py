@@ -4,11 +4,12 @@ Each part is read and cleaned by one call, then goes through one pass for each d
 of each split. Every call is a task for an engine: it reads files, writes files into the work folder and leaves a note
 (work.py); what is noted is not done again. Batches stream; what is kept of all documents is some bytes each.
 
-    WORK/0/00012.parquet .npz .json     part 12 as it was read, with what the first decision wants to know of it
-    WORK/1/decided.npz, 00012.…         what the first decision came to, and part 12 after it
-    WORK/folder/documents/…             the files of the data folder; their notes are in WORK/files
+    WORK/0/00012.parquet  part 12 as it was read; 00012.observed is what the first decision wants to know of it
+    WORK/1/00012.parquet  part 12 after the first decision, which came to WORK/1/decided; and so on
+    WORK/folder           the data folder as it grows; the notes of its files are in WORK/files
 """
 
+import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -18,9 +19,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dodam import __version__
 from dodam import config as configs
 from dodam.data import parts, split, work
-from dodam.data.decision import Arrays, Decision, Outcome, joined
+from dodam.data.decision import Decision, Outcome, num_bytes, num_characters
 from dodam.data.documents import COLUMNS
 from dodam.data.engine import Engine, run
 from dodam.data.parts import Part, Reading, read_part
@@ -52,11 +54,14 @@ class Job:
     fingerprint: str
     """Of everything the data folder is made from."""
 
-    def observe(self, number: int) -> "Callable[[pa.RecordBatch], Arrays]":
+    def observe(self, number: int) -> "Callable[[pa.RecordBatch], Any]":
         """What is to be known of a batch behind pass `number`: what the next decision wants, or the split."""
         if number < len(self.decisions):
             return self.decisions[number].observe
         return partial(split.observe, sources=self.sources)
+
+    def decided(self, number: int) -> Path:
+        return self.folder / str(number) / "decided"
 
     def path(self, number: int, part: int, ending: str = ".json") -> Path:
         return self.folder / str(number) / f"{part:05d}{ending}"
@@ -138,17 +143,18 @@ def _pass(
     return [one for one in found if one is not None]
 
 
-def _decide(job: Job, number: int, decide: Callable[[Sequence[Arrays]], Arrays], num_parts: int) -> None:
+def _decide(job: Job, number: int, decide: Callable[[Iterable[Any]], Any], num_parts: int) -> None:
     """Decide on what was observed in the pass before, and leave it where the workers of pass `number` read it."""
-    import numpy as np
+    observed = (one for part in range(num_parts) for one in _load(job.path(number - 1, part, ".observed")))
+    decided = decide(observed)
+    with work.new_file(job.decided(number)) as file:
+        pickle.dump(decided, file)
 
-    path = job.folder / str(number) / "decided.npz"
-    observed = []
-    for part in range(num_parts):
-        with np.load(job.path(number - 1, part, ".npz")) as arrays:
-            observed.append(dict(arrays))
-    with work.new_file(path) as file:
-        np.savez(file, **decide(observed))  # type: ignore[arg-type]
+
+def _load(path: Path) -> Any:
+    """What one of us pickled into the work folder."""
+    with path.open("rb") as file:
+        return pickle.load(file)
 
 
 def _part_note(task: tuple[Job, Part]) -> tuple[Path, str, int]:
@@ -156,6 +162,7 @@ def _part_note(task: tuple[Job, Part]) -> tuple[Path, str, int]:
     job, part = task
     reading = {**vars(job.reading), "skip_bad": None, "otherwise": None}
     made_from = {
+        "version": __version__,
         "reading": reading,
         "pieces": [list(vars(piece).values()) for piece in part.pieces],
         "min_characters": job.min_characters,
@@ -187,21 +194,18 @@ def read(task: tuple[Job, Part]) -> dict[str, Any]:
     counts = _write_part(job, 0, part.number, outcomes)
     counts |= {"skipped": skipped.count, "first": skipped.first, "files": skipped.files}
     path, fingerprint, _ = _part_note(task)
-    return work.note(path, fingerprint, [path.with_suffix(".parquet"), path.with_suffix(".npz")], counts)
+    return work.note(path, fingerprint, [path.with_suffix(".parquet"), path.with_suffix(".observed")], counts)
 
 
 def apply(task: tuple[Job, int, Part]) -> dict[str, Any]:
     """One part after a decision: WORK/NUMBER-1 -> WORK/NUMBER."""
-    import numpy as np
-
     job, number, part = task
-    with np.load(job.folder / str(number) / "decided.npz") as arrays:
-        decided = dict(arrays)
+    decided = _load(job.decided(number))
     decision = job.decisions[number - 1]
     before = read_batches(job.path(number - 1, part.number, ".parquet"))
     counts = _write_part(job, number, part.number, (decision.apply(batch, decided) for batch in before))
     path, fingerprint, _ = _pass_note(task)
-    return work.note(path, fingerprint, [path.with_suffix(".parquet"), path.with_suffix(".npz")], counts)
+    return work.note(path, fingerprint, [path.with_suffix(".parquet"), path.with_suffix(".observed")], counts)
 
 
 def batches(found: Iterable[Document], part: int, group_bytes: int) -> "Iterator[pa.RecordBatch]":
@@ -225,9 +229,8 @@ def batches(found: Iterable[Document], part: int, group_bytes: int) -> "Iterator
 def long_enough(batch: "pa.RecordBatch", least: int) -> Outcome:
     """The documents of so many characters."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    lengths = pc.utf8_length(batch.column("text")).to_numpy(zero_copy_only=False)
+    lengths = num_characters(batch)
     empty, short = lengths == 0, (lengths > 0) & (lengths < least)
     counts = {"empty": int(empty.sum()), "too short": int(short.sum())}
     return Outcome(batch.filter(pa.array(~(empty | short))), counts)
@@ -235,26 +238,24 @@ def long_enough(batch: "pa.RecordBatch", least: int) -> Outcome:
 
 def _write_part(job: Job, number: int, part: int, outcomes: Iterable[Outcome]) -> dict[str, Any]:
     """Batches and what the next decision wants to know of them, into the work folder; returns the counts."""
-    import numpy as np
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     observe, observed = job.observe(number), []
     removed: Counter[str] = Counter()
-    num_bytes = 0
+    size = 0
     with (
         work.new_file(job.path(number, part, ".parquet")) as file,
         pq.ParquetWriter(file, schema(places=True), compression="lz4", use_dictionary=False) as writer,
     ):
         for outcome in outcomes:
             removed.update({reason: count for reason, count in outcome.counts.items() if count})
-            num_bytes += pc.sum(outcome.batch.column("bytes")).as_py() or 0
+            size += num_bytes(outcome.batch)
             observed.append(observe(outcome.batch))
             if outcome.batch.num_rows:
                 writer.write_batch(outcome.batch)
-    with work.new_file(job.path(number, part, ".npz")) as file:
-        np.savez(file, **joined(observed))  # type: ignore[arg-type]
-    return {"removed": dict(removed), "bytes": num_bytes}
+    with work.new_file(job.path(number, part, ".observed")) as file:
+        pickle.dump(observed, file)
+    return {"removed": dict(removed), "bytes": size}
 
 
 def read_batches(path: Path) -> "Iterator[pa.RecordBatch]":
@@ -271,12 +272,9 @@ def read_batches(path: Path) -> "Iterator[pa.RecordBatch]":
 
 def write(task: tuple[Job, FileTask]) -> dict[str, Any]:
     """One file of each split out of some parts: WORK/LAST -> WORK/folder/documents. Returns what is in them."""
-    import numpy as np
-
     job, file = task
     last = len(job.decisions)
-    with np.load(job.folder / str(last + 1) / "decided.npz") as arrays:
-        decided = dict(arrays)
+    decided = _load(job.decided(last + 1))
     folder = job.folder / "folder" / "documents"
     cut: list[str] = []
     with ExitStack() as opened:

@@ -216,9 +216,8 @@ def _manifest(inputs: list[Input], written: list[dict[str, Any]], removed: dict[
     splits = {name: _split([one["splits"][name] for one in written], list(of_name)) for name in pipeline.SPLITS}
     sources = [
         {
+            **vars(source),
             "name": name,
-            "path": source.path,
-            "weight": source.weight,
             **{key: sum(split["sources"][name][key] for split in splits.values()) for key in ("documents", "bytes")},
         }
         for name, source in of_name.items()

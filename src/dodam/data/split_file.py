@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dodam import files
 from dodam.data import work
+from dodam.data.decision import num_characters
 from dodam.data.documents import COLUMNS
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ class SplitFile:
     def _count(self, batch: "pa.RecordBatch") -> None:
         import numpy as np
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         table = pa.Table.from_batches([batch])
         for row in table.group_by("source").aggregate([("bytes", "count"), ("bytes", "sum")]).to_pylist():
@@ -57,8 +57,8 @@ class SplitFile:
             self.num_held += row["bytes_sum"]
         for row in table.group_by("language").aggregate([("bytes", "sum")]).to_pylist():
             self.languages[row["language"]] += row["bytes_sum"]
-        characters = pc.utf8_length(batch.column("text")).to_numpy(zero_copy_only=False)
-        classes = np.clip(np.searchsorted(LENGTHS, characters, side="right") - 1, 0, len(self.lengths) - 1)
+        classes = np.searchsorted(LENGTHS, num_characters(batch), side="right") - 1
+        classes = np.clip(classes, 0, len(self.lengths) - 1)
         self.lengths = (np.bincount(classes, minlength=len(self.lengths)) + self.lengths).tolist()
 
     def flush(self) -> None:
