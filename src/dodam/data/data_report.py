@@ -55,16 +55,14 @@ def languages(manifest: dict[str, Any]) -> Counter[str]:
 
 def draw(manifest: dict[str, Any], picture: Path) -> None:
     """Documents by length, in classes a quarter of a factor of ten wide; bytes by language; documents left out."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     by_language = [(name, size / 1e6) for name, size in languages(manifest).most_common(12)]
     panels = [("MB by language", by_language)]
     if manifest["removed"]:
         panels.append(("documents left out", list(manifest["removed"].items())))
-    figure, axes = pyplot.subplots(1, 1 + len(panels), figsize=(4.5 * (1 + len(panels)), 3.2), layout="constrained")
+    figure = Figure(figsize=(4.5 * (1 + len(panels)), 3.2), layout="constrained")
+    axes = figure.subplots(1, 1 + len(panels))
     lengths = [sum(column) for column in zip(*(s["lengths"] for s in manifest["splits"].values()), strict=True)]
     axes[0].stairs(lengths, LENGTHS, fill=True)
     axes[0].set_xscale("log")
@@ -77,4 +75,3 @@ def draw(manifest: dict[str, Any], picture: Path) -> None:
         axis.invert_yaxis()
         axis.set_xlabel(label)
     figure.savefig(picture, dpi=110, metadata={"Software": None})
-    pyplot.close(figure)

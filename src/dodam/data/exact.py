@@ -1,4 +1,4 @@
-"""Exact duplicates: of equal texts the first in the order of the inputs stays. The functions are those of decision.py."""
+"""Exact duplicates: of equal texts the first in the order of the inputs stays. A decision, as in decision.py."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING

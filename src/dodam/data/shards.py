@@ -2,8 +2,8 @@
 
 `DATA/shards/FINGERPRINT/` holds, for each split and source, `SPLIT-N.bin` (uint16, or uint32 from 65,536 ids on) with
 `SPLIT-N.ends.npy` (where each document ends) and `SPLIT-N.bytes.npy` (bytes of each document's text), the tokenizer
-itself and a manifest with checksums. A document is `<bos> ids <eos>`. On opening, a file is read through unless its size,
-time and inode are those that it had when it was last read through (`checked.json`).
+itself and a manifest with checksums. A document is `<bos> ids <eos>`. On opening, a file is read through unless its
+size, time and inode are those that it had when it was last read through (`checked.json`).
 """
 
 import json

@@ -29,7 +29,8 @@ def folder_of(out: Path) -> Path:
 def opened(folder: Path) -> Iterator[None]:
     """The work folder, held for this process alone. UsageError when another one has it, or when it is not ours."""
     with files.storage(folder):
-        if folder.exists() and not (folder / ABOUT).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        files.remove_stale(folder)
+        if not _is_ours(folder):
             raise UsageError("is there and is no work folder of dodam", where=str(folder), mend="Choose another --out.")
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / ABOUT).is_file():
@@ -43,6 +44,13 @@ def opened(folder: Path) -> Iterator[None]:
             for left in folder.rglob("range-*"):
                 shutil.rmtree(left, ignore_errors=True)
             yield
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is not there, was written by us, or by one of us that was killed before it could say so."""
+    if not folder.exists() or (folder / ABOUT).is_file():
+        return True
+    return folder.is_dir() and all(file.name.startswith(f".{ABOUT}.") for file in folder.iterdir())
 
 
 def _lock(descriptor: int) -> bool:
@@ -82,11 +90,14 @@ def noted(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
 def remove(folder: Path) -> None:
     """Delete a work folder that is ours and that nobody is at work in."""
+    files.remove_stale(folder)
     if not (folder / ABOUT).is_file():
         return
     with (folder / LOCK).open("a") as file:
         if _lock(file.fileno()):
-            shutil.rmtree(folder, ignore_errors=True)
+            aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")  # what is left of it is known for stale
+            os.rename(folder, aside)
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager

@@ -62,6 +62,9 @@ def _receive(stream: BinaryIO, tasks: queue.SimpleQueue) -> None:
             tasks.put(pickle.load(stream))
     except (EOFError, pickle.UnpicklingError):  # the parent is gone, or needs nothing more
         os._exit(0)
+    except Exception:  # a task that means nothing here: the parent is told by our end, and must not wait
+        traceback.print_exc()
+        os._exit(1)
 
 
 if __name__ == "__main__":
