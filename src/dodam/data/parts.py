@@ -194,15 +194,14 @@ def read_part(part: Part, reading: Reading, skipped: Skipped, folder: Path) -> I
             yield from _documents(piece.path, piece.source, reading, skipped)
             continue
         with _range_of(piece, folder) as path:
-            inside = Skipped(skipped.allowed, skipped.otherwise)
+            told, inside = _named_as(piece, path), Skipped(skipped.allowed, skipped.otherwise)
             try:
                 for document in _documents(str(path), piece.source, reading, inside):
-                    yield replace(document, id=_told(document.id, path, piece))
+                    yield replace(document, id=told(document.id))
             except DataError as error:
-                where = _told(error.where, path, piece)
-                raise DataError(_told(error.what, path, piece), where=where, mend=error.mend) from None
+                raise DataError(told(error.what), where=told(error.where), mend=error.mend) from None
         skipped.count += inside.count
-        skipped.first = skipped.first or _told(inside.first, path, piece)
+        skipped.first = skipped.first or told(inside.first)
         skipped.files += [f"{piece.path}:{piece.line}" for _ in inside.files]
 
 
@@ -232,13 +231,14 @@ def _range_of(piece: Piece, folder: Path) -> Iterator[Path]:
         yield path
 
 
-def _told(text: str, path: Path, piece: Piece) -> str:
-    """A text that names the copy of a range, made to name the file and the line in it."""
+def _named_as(piece: Piece, path: Path) -> Callable[[str], str]:
+    """Makes a text that names the copy of a range name the file and the line in it."""
+    copy = re.compile(re.escape(str(path)) + r"(?::(\d+))?")
 
     def named(found: re.Match) -> str:
         return piece.path + (f":{int(found[1]) + piece.line - 1}" if found[1] else "")
 
-    return re.sub(re.escape(str(path)) + r"(?::(\d+))?", named, text)
+    return lambda text: copy.sub(named, text)
 
 
 def is_sample(path: str) -> bool:
