@@ -204,12 +204,13 @@ def test_killed_at_twenty_moments_and_started_again(tmp_path: Path, corpus: Path
 
 
 PROCESSES = """
-import sys
+import sys, time
 from dodam.data import parts, pipeline, prepare
 from dodam.data.prepare import Prepare
 for name, size in %r.items():
     module, _, name = name.partition(".")
     setattr(globals()[module], name, size)
+pipeline._decide = lambda *rest: time.sleep(600)  # so that it is there to be killed, however late
 prepare.run(Prepare(data=(sys.argv[1],), out=prepare.Path(sys.argv[2]), workers=2))
 """
 
@@ -220,7 +221,7 @@ def test_killed_with_two_workers_none_stays_behind(tmp_path: Path, corpus: Path)
     out = tmp_path / "out"
     words = [sys.executable, "-c", PROCESSES % SIZES, str(corpus), str(out)]
     with subprocess.Popen(words, stderr=subprocess.DEVNULL) as running:
-        wait_until(lambda: list(work.folder_of(out).glob("0/*.json")) or out.exists())
+        wait_until(lambda: list(work.folder_of(out).glob("0/*.json")))
         workers = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
         running.kill()
     assert len(workers) == 2
@@ -478,7 +479,7 @@ def test_ray_that_is_not_there(tmp_path: Path, corpus: Path, monkeypatch) -> Non
 
 
 def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path, corpus: Path, capsys) -> None:
-    rows = [json.dumps({"text": sentence(n) * (1 + n % 3)}, ensure_ascii=False) for n in range(3000)]
+    rows = [json.dumps({"text": sentence(n) * (1 + n % 3)}, ensure_ascii=False) for n in range(900)]
     (tmp_path / "many.jsonl").write_text("\n".join(rows), encoding="utf-8")
     before = tree(tmp_path)
     words = ["prepare", "--data", str(corpus), str(tmp_path / "many.jsonl"), "--out", str(tmp_path / "out")]
@@ -486,13 +487,12 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path, corpus: Path, capsys
     told = capsys.readouterr().out
     assert tree(tmp_path) == before and not (tmp_path / "out").exists()
     estimate = json.loads(told.splitlines()[-1])
-    assert "about 3," in told or "about 2," in told
-    assert "Nothing was written." in told
+    assert "| about " in told and "Nothing was written." in told
     assert cli.main([*words, "--no-deduplicate", "--workers", "1", "--json"]) == 0
     real = {source["name"]: source for source in json.loads(capsys.readouterr().out.splitlines()[-1])["sources"]}
     sources = {source["name"]: source for source in estimate["sources"]}
     assert sources.keys() == real.keys() and not estimate["exact"]
-    assert abs(sources["many"]["documents"] - 3000) < 150
+    assert abs(sources["many"]["documents"] - 900) < 45
     assert abs(sources["many"]["bytes"] / real["many"]["bytes"] - 1) < 0.05
     assert sources["rows"]["documents"] == 200 - 50 and estimate["removed"]["duplicate"] >= 50  # read to its end
     assert sources["packed"]["documents"] == 40 + 60
