@@ -5,15 +5,17 @@ import signal
 import subprocess
 import sys
 import unicodedata
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from dodam import files
 from dodam.config import build
-from dodam.data import prepare
+from dodam.data import parts, pipeline, prepare
 from dodam.data.documents import COLUMNS, read_documents, read_manifest
 from dodam.data.prepare import Prepare
+from dodam.data.split_file import LENGTHS, SplitFile
 from dodam.errors import DataError, FolderError, StorageError, UsageError
 
 
@@ -62,7 +64,13 @@ def test_the_folder_it_writes(tmp_path: Path, corpus: Path) -> None:
             entry["documents"] == sources.count(name) for name, entry in manifest["splits"][split]["sources"].items()
         )
     assert manifest["files"] == {name: files.xxh3(out / name) for name in manifest["files"]}
-    assert "| few | 3 | 1 |" in (out / "report.md").read_text(encoding="utf-8")
+    report = (out / "report.md").read_text(encoding="utf-8")
+    assert "| few | 3 | 1 |" in report and "](report.png)" in report
+    assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
+    lengths = [len(row["text"]) for row in rows]
+    classes = [sum(low <= length < high for length in lengths) for low, high in pairwise(LENGTHS)]
+    of_splits = [split["lengths"] for split in manifest["splits"].values()]
+    assert [sum(one) for one in zip(*of_splits, strict=True)] == classes
 
 
 def test_the_split(tmp_path: Path, corpus: Path) -> None:
@@ -142,9 +150,10 @@ def test_done_twice_is_done_once(tmp_path: Path, corpus: Path, capsys) -> None:
 
 def test_many_files_and_groups(tmp_path: Path, corpus: Path, monkeypatch) -> None:
     made(tmp_path / "one", str(corpus))
-    monkeypatch.setattr(prepare, "GROUP_BYTES", 200)
-    monkeypatch.setattr(prepare, "FILE_BYTES", 3000)
-    made(tmp_path / "many", str(corpus))
+    monkeypatch.setattr(parts, "PART_BYTES", 2000)
+    monkeypatch.setattr(pipeline, "GROUP_BYTES", 200)
+    monkeypatch.setattr(pipeline, "FILE_BYTES", 3000)
+    made(tmp_path / "many", str(corpus), workers=1)
     assert len(read_manifest(tmp_path / "many")["splits"]["train"]["files"]) > 3
     for split in ("train", "validation"):
         assert texts(tmp_path / "many", split) == texts(tmp_path / "one", split)
@@ -191,7 +200,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, corpus: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepare.SplitWriter, "flush", full)
+    monkeypatch.setattr(SplitFile, "flush", full)
     with pytest.raises(StorageError, match="the disk is full"):
         made(out, str(corpus), skip_bad=True)
     assert tree(out) == before and sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "data"]
@@ -199,8 +208,8 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, corpus: Path, monkeypat
 
 KILLED = """
 import os, signal, sys
-from dodam.data import prepare
-prepare.report = lambda manifest: os.kill(os.getpid(), signal.SIGKILL)
+from dodam.data import data_report, prepare
+data_report.write = lambda manifest, folder: os.kill(os.getpid(), signal.SIGKILL)
 prepare.run(prepare.Prepare(data=(sys.argv[1],), out=prepare.Path(sys.argv[2])))
 """
 

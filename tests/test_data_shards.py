@@ -5,11 +5,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from dodam import files
+from dodam.data.batch import IGNORED
 from dodam.data.documents import read_documents
+from dodam.data.loader import RowLoader
+from dodam.data.packing import PackedLoader
 from dodam.data.prepare import Prepare
 from dodam.data.prepare import run as prepare
 from dodam.data.shards import ensure_shards, tokenizers_of
@@ -144,3 +151,95 @@ def test_killed_while_writing_nothing_is_there_and_the_next_run_makes_it(data: P
 def test_a_folder_that_is_no_data_folder(tmp_path: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(DodamError, match="data folder"):
         ensure_shards(tmp_path, tokenizer)
+
+
+def test_only_files_that_were_touched_are_read_through(data: Path, tokenizer: Tokenizer, monkeypatch) -> None:
+    path = ensure_shards(data, tokenizer).path
+    read: list[str] = []
+    hashed = files.xxh3
+    monkeypatch.setattr(files, "xxh3", lambda file: read.append(Path(file).name) or hashed(file))
+    ensure_shards(data, tokenizer)
+    assert read == []
+    touched = next(path.glob("train-*.bin"))
+    touched.write_bytes(touched.read_bytes())
+    ensure_shards(data, tokenizer)
+    assert read == [touched.name]
+    ensure_shards(data, tokenizer)
+    assert read == [touched.name]
+    ensure_shards(data, tokenizer, full=True)
+    assert len(read) == 1 + len([*path.glob("*.bin"), *path.glob("*.npy")])
+
+
+def test_damage_without_a_trace_is_found_by_a_full_reading(data: Path, tokenizer: Tokenizer) -> None:
+    """As a disk that forgets a bit: size, time and inode are what they were."""
+    file = next(ensure_shards(data, tokenizer).path.glob("train-*.bin"))
+    before = file.stat()
+    with file.open("r+b") as handle:
+        first = handle.read(1)
+        handle.seek(0)
+        handle.write(bytes([first[0] ^ 1]))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    ensure_shards(data, tokenizer)
+    with pytest.raises(FolderError, match="torn or was changed"):
+        ensure_shards(data, tokenizer, full=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(40, 300), min_size=1, max_size=4),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(0, 9),
+)
+def test_the_same_rows_for_any_number_of_ranks_and_workers(
+    lengths: list[int], steps: int, ranks: int, workers: int, first: int
+) -> None:
+    """A step's rows are numbered; ranks take their share of the numbers, workers take steps in turn, and a run that
+    begins again at `first` needs that number alone."""
+    sources = [SimpleNamespace(name=str(n), tokens=np.arange(n * 1000, n * 1000 + size), weight=1.0 + n, epochs=0.0)
+               for n, size in enumerate(lengths)]  # fmt: skip
+    batch = 2 * ranks
+    whole = RowLoader(sources, 16, seed=3).rows(first, steps * batch)
+    loaders = [RowLoader(sources, 16, seed=3) for _ in range(ranks * workers)]
+    for step in range(steps):
+        shares = [
+            loaders[rank * workers + step % workers].rows(first + step * batch + 2 * rank, 2) for rank in range(ranks)
+        ]
+        assert (np.concatenate(shares) == whole[step * batch : (step + 1) * batch]).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(40, 400), st.floats(0.1, 4.0)), min_size=1, max_size=4), st.integers(0, 3))
+def test_every_epoch_holds_each_source_as_often_as_its_weight_says(drawn: list[tuple[int, float]], epoch: int) -> None:
+    sources = [SimpleNamespace(name=str(n), tokens=np.full(size, n), weight=weight, epochs=0.0)
+               for n, (size, weight) in enumerate(drawn)]  # fmt: skip
+    loader = RowLoader(sources, 8, seed=1)
+    rows = loader.rows(epoch * loader.rows_per_epoch, loader.rows_per_epoch)
+    for number, (size, weight) in enumerate(drawn):
+        wanted = weight * -(-(size - 1) // 8)
+        assert abs(int((rows[:, 0] == number).sum()) - wanted) <= max(0.5, 1 - wanted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(2, 21), min_size=1, max_size=40), st.integers(0, 3), st.integers(1, 7))
+def test_packing_crops_nothing_and_keeps_borders(lengths: list[int], epoch: int, size: int) -> None:
+    """An epoch of packed rows, taken `size` at a time, holds every text whole and once, each numbered for itself."""
+    numbers = iter(range(1, 10_000))
+    texts = [[next(numbers) for _ in range(length)] for length in lengths]
+    loader = PackedLoader([SimpleNamespace(ids=ids, trained=[True] * len(ids)) for ids in texts], 20, pad=0, seed=5)
+    first, found = epoch * loader.rows_per_epoch, []
+    for start in range(0, loader.rows_per_epoch, size):
+        batch = loader.batch(first + start, min(size, loader.rows_per_epoch - start))
+        assert batch.documents_BT is not None and batch.positions_BT is not None
+        for ids, labels, documents, positions in zip(
+            batch.ids_BT, batch.labels_BT, batch.documents_BT, batch.positions_BT, strict=True
+        ):
+            for document in range(1, int(documents.max()) + 1):
+                here = documents == document
+                text = ids[here].tolist()
+                assert positions[here].tolist() == list(range(len(text)))
+                last = int(labels[here][-1])  # the last token of a full row is only ever a label
+                assert last == IGNORED or last == text[-1] + 1
+                found.append(text + ([last] if last != IGNORED else []))
+    assert sorted(found) == sorted(texts)

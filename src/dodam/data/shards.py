@@ -2,12 +2,14 @@
 
 `DATA/shards/FINGERPRINT/` holds, for each split and source, `SPLIT-N.bin` (uint16, or uint32 from 65,536 ids on) with
 `SPLIT-N.ends.npy` (where each document ends) and `SPLIT-N.bytes.npy` (bytes of each document's text), the tokenizer
-itself and a manifest with checksums. A document is `<bos> ids <eos>`.
+itself and a manifest with checksums. A document is `<bos> ids <eos>`. On opening, a file is read through unless its
+size, time and inode are those that it had when it was last read through (`checked.json`).
 """
 
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ import xxhash
 
 from dodam import files
 from dodam.data.documents import read_documents, read_manifest
-from dodam.errors import FolderError
+from dodam.errors import FolderError, StorageError
 from dodam.tokenizer.tokenizer import Tokenizer
 
 FORMAT = 1
+CHECKED = "checked.json"
 BATCH_BYTES = 8_000_000  # text encoded at one time
 
 
@@ -69,10 +72,10 @@ def tokenizers_of(data_dir: Path) -> list[Path]:
     return sorted(path.parent for path in (Path(data_dir) / "shards").glob("*/tokenizer.json"))
 
 
-def ensure_shards(data_dir: Path, tokenizer: Tokenizer) -> Shards:
+def ensure_shards(data_dir: Path, tokenizer: Tokenizer, *, full: bool = False) -> Shards:
     """Open the shards of this tokenizer; make them when they are not there or the text has changed.
 
-    FolderError when they are torn."""
+    FolderError when they are torn. `full` reads every file through, also those that look untouched."""
     data_dir = Path(data_dir)
     manifest = read_manifest(data_dir)
     path = data_dir / "shards" / tokenizer.fingerprint
@@ -80,11 +83,12 @@ def ensure_shards(data_dir: Path, tokenizer: Tokenizer) -> Shards:
         found = files.read_json(path / "manifest.json")
         files.check_format(found.get("format"), FORMAT, path / "manifest.json")
         if found["text"] == manifest["files"]:
-            verify(path, found)
+            verify(path, found, full=full)
             return Shards(path, found)
     print(f"tokenizing {data_dir} for tokenizer {tokenizer.fingerprint}", file=sys.stderr)
     with files.new_dir(path) as folder:
         write(folder, data_dir, manifest, tokenizer)
+    _write_marks(path, _marks(path, files.read_json(path / "manifest.json")))  # they were hashed as they were written
     return Shards(path, files.read_json(path / "manifest.json"))
 
 
@@ -161,12 +165,42 @@ def batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield batch
 
 
-def verify(path: Path, manifest: dict[str, Any]) -> None:
-    """FolderError when a file is missing or has other bytes than when it was written."""
+def verify(path: Path, manifest: dict[str, Any], *, full: bool = False) -> None:
+    """FolderError when a file is missing or has other bytes than when it was written.
+
+    Only files that were touched since they were last read through are read, or with `full` all of them."""
+    known = {} if full else _read_marks(path)
+    sums = {name: digest for entry in manifest["files"] for name, digest in entry["xxh3"].items()}
+    sizes = {name: size for entry in manifest["files"] for name, size in entry["sizes"].items()}
+    marks = _marks(path, manifest)
+    for name, digest in sums.items():
+        mark = marks.get(name)
+        whole = mark is not None and mark[0] == sizes[name]
+        if not whole or (known.get(name) != mark and files.xxh3(path / name) != digest):
+            mend = f"Delete {path}; it is made again from the text."
+            raise FolderError("is torn or was changed", where=str(path / name), mend=mend)
+    if known != marks:
+        _write_marks(path, marks)
+
+
+def _marks(path: Path, manifest: dict[str, Any]) -> dict[str, list[int]]:
+    """Size, time of the last change and inode of each file that is there: another content has another mark."""
+    found = {}
     for entry in manifest["files"]:
-        for name, size in entry["sizes"].items():
-            file = path / name
-            if not file.is_file() or file.stat().st_size != size or files.xxh3(file) != entry["xxh3"][name]:
-                raise FolderError(
-                    "is torn or was changed", where=str(file), mend=f"Delete {path}; it is made again from the text."
-                )
+        for name in entry["sizes"]:
+            with suppress(FileNotFoundError):
+                about = (path / name).stat()
+                found[name] = [about.st_size, about.st_mtime_ns, about.st_ino]
+    return found
+
+
+def _read_marks(path: Path) -> dict[str, Any]:
+    try:
+        return files.read_json(path / CHECKED)
+    except FolderError:
+        return {}
+
+
+def _write_marks(path: Path, marks: dict[str, list[int]]) -> None:
+    with suppress(StorageError):  # on a disk that cannot be written every opening reads all
+        files.write_json(path / CHECKED, marks)

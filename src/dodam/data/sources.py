@@ -160,9 +160,12 @@ def documents(
     skipped: Skipped,
     license: str = "",
     seed: int = SAMPLE_SEED,
+    told: bool = True,
 ) -> Iterator[Document]:
     """The cleaned documents of all inputs, in order. Rows give their column `text`, or the one that `columns` names for
-    it; a plain text file is one document, a long one is split at blank lines, a chat into its conversations."""
+    it; a plain text file is one document, a long one is split at blank lines, a chat into its conversations.
+
+    What readers noted is told at the end, unless somebody else does so (not `told`)."""
     unknown = sorted(columns.keys() - {"text"})
     if unknown:
         raise UsageError(f"{unknown[0]} is nothing a document has", where="--columns", mend="Known: text.")
@@ -170,7 +173,8 @@ def documents(
         for where, text, row in _texts(one.path, columns, encoding, skipped, seed):
             text = clean(text)
             yield Document(text, where, one.name, language(text), str(row.get("license") or license))
-    tell("reading")
+    if told:
+        tell("reading")
 
 
 def _texts(

@@ -16,6 +16,13 @@ def note(what: str, count: int = 1) -> None:
         NOTED[what] += count
 
 
+def taken() -> dict[str, int]:
+    """What was noted, which is then forgotten here: to be told elsewhere."""
+    found = dict(NOTED)
+    NOTED.clear()
+    return found
+
+
 def tell(who: str) -> None:
     """One line to standard error for each kind, and forget them."""
     for what, count in sorted(NOTED.items()):
