@@ -20,7 +20,7 @@ def cluster(workers: int, address: str) -> Iterator["Cluster"]:
     try:
         import ray  # type: ignore[missing-import]
     except ImportError:
-        raise UsageError("--engine ray needs Ray", mend="Install it: pip install 'ray>=2.50'.") from None
+        raise UsageError("--engine ray needs Ray", mend="Install it: pip install 'dodam[cluster]'.") from None
     known = ray.is_initialized()  # by a program that calls us
     if not known:
         ours = {"address": "local", "num_cpus": workers, "include_dashboard": False}
