@@ -209,7 +209,7 @@ def test_validation_is_of_the_function_that_is_trained() -> None:
     torch.nn.init.normal_(model.blocks[0].attention.output.weight, std=0.5)
     torch.nn.init.normal_(model.output.weight, std=0.5)
     tokens = np.random.default_rng(0).integers(0, 4, 100)
-    rows = RowLoader([SimpleNamespace(name="a", tokens=tokens, weight=1.0)], 16, 0)
+    rows = RowLoader([SimpleNamespace(name="a", tokens=tokens, weight=1.0, epochs=0.0)], 16, 0)
     tokenizer: Any = SimpleNamespace(bos=1, byte_lengths=lambda: np.ones(32, dtype=np.int64))
     measured = [bits_per_byte(model, tokenizer, rows, torch.float32, document_mask=mask) for mask in (False, True)]
     for bits, mask in zip(measured, (False, True), strict=True):

@@ -60,7 +60,7 @@ def rows(count: int, length: int) -> np.ndarray:
 
 def loader(length: int = 16, size: int = 400) -> RowLoader:
     tokens = np.random.default_rng(3).zipf(1.5, size) % (SIZE - FIRST_PLAIN) + FIRST_PLAIN
-    return RowLoader([SimpleNamespace(name="a", tokens=tokens, weight=1.0)], length, 0)
+    return RowLoader([SimpleNamespace(name="a", tokens=tokens, weight=1.0, epochs=0.0)], length, 0)
 
 
 def small_model() -> EncoderDecoder:
