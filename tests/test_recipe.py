@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import recipe_stages
-from dodam import child, cli, runner
+from dodam import child, cli, files, runner
 from dodam.errors import DodamError, UsageError
 from dodam.recipe import content_of, read
 from dodam.runner import Run
@@ -134,7 +134,7 @@ def test_the_stage_dies_with_a_killed_runner(workplace):
     killed.communicate()
     with open("runs/r/.lock") as file:  # the stage holds it too
         deadline = time.monotonic() + 20
-        while not (free := runner.lock(file.fileno())) and time.monotonic() < deadline:
+        while not (free := files.lock(file.fileno())) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert free, "the stage outlived its runner"
 

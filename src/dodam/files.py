@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, folders put in place in one move, checksums, format numbers.
+"""Files that are whole or not there: atomic writes, folders put in place in one move, locks, checksums, format numbers.
 
 Only the standard library is imported here, so that the training core can use it anywhere. A full or read-only disk
 becomes a StorageError that names the path; a torn JSON file becomes a FolderError.
@@ -113,6 +113,23 @@ def new_dir(path: str | Path) -> Iterator[Path]:
             replace_dir(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file for this process and those that inherit the descriptor; false if others hold it. The lock goes
+    away with the processes that hold it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def remove_stale(path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from dodam.child import run_stage
 from dodam.errors import DodamError, Interrupted, UsageError
-from dodam.files import check_format, read_json, write_json
+from dodam.files import check_format, lock, read_json, write_json
 from dodam.recipe import Recipe, Stage, read
 
 FORMAT = 1
@@ -260,22 +260,6 @@ def _locked(out: Path) -> Iterator[int]:
                 raise DodamError("another run is working in this folder", where=str(out), mend=mend)
             time.sleep(0.1)
         yield file.fileno()
-
-
-def lock(descriptor: int) -> bool:
-    """Lock an open file for this process and those that inherit the descriptor; false if others hold it."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _check_model(out: Path) -> None:

@@ -6,7 +6,6 @@ what the task is made from, and with its files at the sizes they had. So a torn 
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +35,7 @@ def opened(folder: Path) -> Iterator[None]:
         if not (folder / ABOUT).is_file():
             files.write_json(folder / ABOUT, {"format": FORMAT})
         with (folder / LOCK).open("a") as file:
-            if not _lock(file.fileno()):
+            if not files.lock(file.fileno()):
                 mend = "Wait until it has ended, or choose another --out."
                 raise UsageError("another `dodam prepare` is at work here", where=str(folder), mend=mend)
             for left in folder.rglob(".*.tmp"):  # of a run that was killed
@@ -51,22 +50,6 @@ def _is_ours(folder: Path) -> bool:
     if not folder.exists() or (folder / ABOUT).is_file():
         return True
     return folder.is_dir() and all(file.name.startswith(f".{ABOUT}.") for file in folder.iterdir())
-
-
-def _lock(descriptor: int) -> bool:
-    """Hold an open file for this process; the lock goes when the process does."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def note(path: Path, fingerprint: str, made: list[Path], found: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +77,7 @@ def remove(folder: Path) -> None:
     if not (folder / ABOUT).is_file():
         return
     with (folder / LOCK).open("a") as file:
-        if _lock(file.fileno()):
+        if files.lock(file.fileno()):
             aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")  # what is left of it is known for stale
             os.rename(folder, aside)
             shutil.rmtree(aside, ignore_errors=True)

@@ -21,6 +21,7 @@ from dodam.errors import DataError, FolderError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
     from dodam.exchange.mapping import Family, Weight
     from dodam.tensors import ModelTensors
@@ -60,9 +61,8 @@ class Import:
 
 def run(config: Import) -> dict[str, Any]:
     """Check, learn the tokens asked for, and copy; returns family, sizes and what the new tokens do."""
-    from dodam.exchange.bare import full_shapes, is_bare, with_head
+    from dodam.exchange.bare import with_head
     from dodam.exchange.families import family_of
-    from dodam.exchange.mapping import check_tensors, table_of
     from dodam.folder import MISMATCH
     from dodam.models.build import outline
     from dodam.tensors import ModelTensors
@@ -79,10 +79,8 @@ def run(config: Import) -> dict[str, Any]:
     except (KeyError, ValueError) as error:
         raise FolderError(f"cannot be taken in: {error}", where=str(folder / "config.json")) from None
     weights = ModelTensors(folder)
-    table, shapes, model = table_of(family, sizes), weights.shapes(), outline(family.model, sizes)
-    bare = is_bare(family, table, shapes)
-    shapes = full_shapes(table, shapes, model.state_dict()) if bare else shapes
-    check_tensors(model, shapes, table, where=weights.where, ignored=family.ignored)
+    model = outline(family.model, sizes)
+    table, bare = checked_table(weights, family, sizes, model)
     tokenizer = Tokenizer.load(folder)
     if tokenizer.size > sizes.vocabulary:
         raise FolderError(
@@ -112,17 +110,37 @@ def run(config: Import) -> dict[str, Any]:
             "most_used": [{"text": text, "count": count} for text, count in extension.most_used],
         }
     write(config, folder, weights, told, extension, table, family)
+    tell(config, told, extension)
+    return told
+
+
+def checked_table(
+    weights: "ModelTensors", family: "Family", sizes: Any, model: "Module"
+) -> tuple["Sequence[Weight]", bool]:
+    """The table that names the weights, and whether they lack the model's head. FolderError where they do not fit."""
+    from dodam.exchange.bare import full_shapes, is_bare
+    from dodam.exchange.mapping import check_tensors, table_of
+
+    table, shapes = table_of(family, sizes), weights.shapes()
+    bare = is_bare(family, table, shapes)
+    shapes = full_shapes(table, shapes, model.state_dict()) if bare else shapes
+    check_tensors(model, shapes, table, where=weights.where, ignored=family.ignored)
+    return table, bare
+
+
+def tell(config: Import, told: dict[str, Any], extension: "Extension | None") -> None:
+    """Say on standard error what was taken in."""
+    template = "with" if told["chat_template"] else "without"
     print(
-        f"import: {family.model_type}, {told['parameters']:,} parameters, {', '.join(told['dtypes'])}, context "
-        f"{sizes.context:,}, {'with' if told['chat_template'] else 'without'} a chat template. In {config.out}.",
+        f"import: {told['family']}, {told['parameters']:,} parameters, {', '.join(told['dtypes'])}, context "
+        f"{told['context']:,}, {template} a chat template. In {config.out}.",
         file=sys.stderr,
     )
-    if bare:
+    if "head" in told:
         what = "it has no head that fills masks in, and gets a fresh one; `pretrain --model` teaches it"
         print(f"import: {what}. Classifiers and vectors do without.", file=sys.stderr)
     if extension:
-        print(told_of(extension, sizes.vocabulary), file=sys.stderr)
-    return told
+        print(told_of(extension, told["vocabulary"]), file=sys.stderr)
 
 
 def check_flags(config: Import) -> None:

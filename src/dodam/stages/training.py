@@ -302,7 +302,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
 
 def tell_rest(config: Training, stage: str, choices: dict[str, Any], seconds: float) -> None:
     """How much of a budget is left over when the data was read often enough."""
-    from dodam.train.metrics import duration
+    from dodam.data.progress import duration
 
     if (left := choices["seconds"] - seconds) >= 1:
         left_over = f"{duration(left)} of {config.budget} are saved"

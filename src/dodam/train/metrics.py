@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dodam import files
+from dodam.data.progress import duration
 
 
 class MetricsFile:
@@ -135,16 +136,6 @@ def sparkline(values: list[float], width: int = 24) -> str:
     if high <= low:
         return blocks[0] * len(values)
     return "".join(blocks[int((value - low) / (high - low) * 7.999)] for value in values)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42s, 3m10s, 2h05m."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02d}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
 
 
 def draw(metrics: Path, picture: Path, unit: str, curve: str = "loss") -> None:
