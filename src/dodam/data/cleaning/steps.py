@@ -1,0 +1,80 @@
+"""The cleaning steps in their order, and the switches by which they are chosen.
+
+In: a batch of documents and a `Cleaning`. Out: for every step that is on, its name and its `Outcome`; the batch of the last
+one is what is left. What needs to see all documents (repeated lines, duplicates, contamination) comes after it, in
+`repeated_lines.py`, `data/duplicates.py` and `data/contamination.py`. All steps are pure: the same documents give the same
+result in any batches, on any machine.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Ge, Le
+
+from dodam.data.cleaning.boilerplate import boilerplate
+from dodam.data.cleaning.languages import languages
+from dodam.data.cleaning.mojibake import mojibake
+from dodam.data.cleaning.outcome import Outcome
+from dodam.data.cleaning.personal import personal
+from dodam.data.cleaning.quality import quality
+from dodam.data.cleaning.unicode import unicode
+from dodam.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaning:
+    """Which cleaning steps are done."""
+
+    boilerplate: bool = True
+    """Turn texts that are whole web pages into their main text."""
+    mojibake: bool = True
+    """Repair text that was read in the wrong encoding."""
+    unicode: bool = True
+    """Composed Unicode (NFC), one line end, no control characters."""
+    repeated_lines: Annotated[float, Ge(0), Le(1)] = 0.1
+    """Take out lines that stand in this share of a source's documents, and in 20 of them; 0 keeps all."""
+    languages: tuple[str, ...] = ()
+    """Keep only documents in these languages: ko en. None named: keep all."""
+    quality: bool = False
+    """Leave out documents that are too short, hold few sentences or repeat themselves: for text from the web."""
+    personal: bool = True
+    """Mask e-mail addresses, telephone, card, resident, business and account numbers and IP addresses."""
+
+    def __post_init__(self) -> None:
+        odd = [name for name in self.languages if not (len(name) == 2 and name.isalpha() and name.islower())]
+        if odd:
+            raise UsageError(
+                f"{odd[0]!r} is no language code of two small letters",
+                where="--clean.languages",
+                mend="Such as: --clean.languages ko en",
+            )
+
+
+def clean_batch(batch: "pa.RecordBatch", settings: Cleaning) -> list[tuple[str, Outcome]]:
+    """Every step that is on, in order, each on what the one before left. UsageError where one lacks its package.
+
+    Languages are always told: `quality` goes by them, and the report."""
+    done = []
+    for name in ("boilerplate", "mojibake", "unicode", "languages", "quality", "personal"):
+        if name == "languages":
+            outcome = languages(batch, settings.languages)
+        elif getattr(settings, name):
+            outcome = STEPS[name](batch)
+        else:
+            continue
+        done.append((name, outcome))
+        batch = outcome.batch
+    return done
+
+
+STEPS = {
+    "boilerplate": boilerplate,
+    "mojibake": mojibake,
+    "unicode": unicode,
+    "quality": quality,
+    "personal": personal,
+}
+"""Those that have no settings of their own."""
