@@ -129,7 +129,12 @@ def checked(number: str, is_right: Callable[[str], bool]) -> str:
 
 
 def mobile(rng: random.Random) -> str:
-    return grouped(rng, rng.choice(["010", "010", "010", "011", "016", "019"]), f"{rng.randint(2, 9)}{drawn(rng, 3)}", drawn(rng, 4))
+    return grouped(
+        rng,
+        rng.choice(["010", "010", "010", "011", "016", "019"]),
+        f"{rng.randint(2, 9)}{drawn(rng, 3)}",
+        drawn(rng, 4),
+    )
 
 
 def landline(rng: random.Random) -> str:
@@ -143,7 +148,11 @@ def landline(rng: random.Random) -> str:
 def international(rng: random.Random) -> str:
     way = rng.randrange(4)
     if way == 0:
-        return "+82" + rng.choice([" ", "-", ""]) + grouped(rng, "10", f"{rng.randint(2, 9)}{drawn(rng, 3)}", drawn(rng, 4))
+        return (
+            "+82"
+            + rng.choice([" ", "-", ""])
+            + grouped(rng, "10", f"{rng.randint(2, 9)}{drawn(rng, 3)}", drawn(rng, 4))
+        )
     if way == 1:
         return f"+1 ({rng.randint(201, 989)}) {rng.randint(200, 999)}-{drawn(rng, 4)}"
     if way == 2:
@@ -194,7 +203,16 @@ def business(rng: random.Random) -> str:
 
 
 def ip_4(rng: random.Random) -> str:
-    return ".".join(str(one) for one in (rng.randint(11, 223), rng.randint(0, 255), rng.randint(0, 255), rng.randint(1, 254)))
+    """Any but those of the machine itself (127)."""
+    return ".".join(
+        str(one)
+        for one in (
+            rng.choice([11, 58, 112, 126, 172, 192, 211, 223]),
+            rng.randint(0, 255),
+            rng.randint(0, 255),
+            rng.randint(1, 254),
+        )
+    )
 
 
 def ip_6(rng: random.Random) -> str:
@@ -228,7 +246,7 @@ AROUND = (
     ("신청서에 적힌 번호(", "{})를 다시 확인해 주시기 바랍니다."),
     ("담당자 김 과장: ", "{}\n문의는 평일에만 받습니다."),
     ("Please write down ", "{} and keep it to yourself."),
-    ("It said \"", "{}\", which surprised everyone."),
+    ('It said "', '{}", which surprised everyone.'),
     ("Contact: ", "{}."),
     ("2024년 3월 5일에 등록한 ", "{}은 더 이상 쓰지 않습니다."),
     ("값은", "{}이고 나머지는 비어 있다."),

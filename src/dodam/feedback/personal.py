@@ -11,7 +11,7 @@ are read by the exact forms: that makes it fast enough for large corpora.
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from functools import cache
 from typing import NamedTuple
@@ -153,7 +153,7 @@ def is_service(text: str) -> bool:
 def is_account(text: str) -> bool:
     """Ten to sixteen digits; no date with what follows it, and no ISBN."""
     numbers = digits(text)
-    isbn = len(numbers) == 13 and numbers[:2] == [9, 7] and sum(numbers[::2], 3 * sum(numbers[1::2])) % 10 == 0
+    isbn = bool(ISBN.match(text)) and sum(numbers[::2], 3 * sum(numbers[1::2])) % 10 == 0
     return 10 <= len(numbers) <= 16 and not isbn and not DATE.match(text)
 
 
@@ -186,34 +186,40 @@ def form(kind: str, pattern: str, check: Callable[[str], bool] = anything, sign:
 
 
 DATE = re.compile(r"(19|20)\d\d ?[-./] ?[01]?\d ?[-./] ?[0-3]?\d(?!\d)")
-BY = r"(?: ?[-.·/] ?| )?"
-"""What people write between the groups of a number: nothing, a space, or a sign with spaces around it."""
+ISBN = re.compile(r"97[89](?:\d{10}|-[\d-]{10,13})$")
+BY = r"(?: {0,2}[-.·/_] {0,2}| {1,2})?"
+"""What people write between the groups of a number: nothing, spaces, or a sign with spaces around it."""
 START, END = r"(?<![\d.,-])", r"(?![-.,]?\d)"
 ALONE = START + r"(?P<it>{})" + END
 """Digits that are no part of a longer number."""
+NO_PATH = r"(?<![\w]/)"  # nor of a web address
 AREA = r"0(?:1[016-9]|2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70|80|50\d)"
 SERVICE = r"(?:15(?:22|33|44|55|66|77|88|99)|16(?:00|11|22|33|44|55|6[0168]|7[07]|88|99)|18(?:00|11|33|55|66|77|99))"
 BANK = r"(?:은행|뱅크|계좌|통장|농협|수협|신협|새마을금고|우체국|카카오|토스|account|acct|iban|\bbank)"
 DOTTED = r"(?:\d{1,3}\.){3}\d{1,3}"
+BRAND = r"(?:국민|신한|우리|하나|기업|제일|씨티|산업|대구|부산|경남|광주|전북|제주|새마을|카뱅|\b(?:kb|nh|ibk|sc))"
 PLACES = r"(?:com|net|org|kr|io|edu|gov|info|biz|me|jp|us|uk|de|fr)"
 
 FORMS = (
     form("EMAIL", r"(?P<it>[a-z0-9._%+-]{1,64}@(?:[a-z0-9가-힣-]{1,63}\.){1,8}(?:[a-z]{2,24}|한국))", sign="@"),
-    form("EMAIL", rf"(?P<it>[a-z0-9._%+-]{{1,64}} ?@ ?(?:[a-z0-9-]{{1,63}} ?\. ?){{1,3}}{PLACES}(?![a-z0-9]))", sign="@"),
+    form(
+        "EMAIL", rf"(?P<it>[a-z0-9._%+-]{{1,64}} ?@ ?(?:[a-z0-9-]{{1,63}} ?\. ?){{1,3}}{PLACES}(?![a-z0-9]))", sign="@"
+    ),
     form("IP", rf"(?<![\w.])(?P<it>{DOTTED})(?!\d|\.\d)", is_ip, "."),
     form("IP", rf"(?<![\w:.])(?P<it>(?:[0-9a-f]{{0,4}}:){{2,7}}(?:[0-9a-f]{{1,4}}|{DOTTED})?)(?![\w:])", is_ip, ":"),
     form("RESIDENT", ALONE.format(rf"\d{{6}}{BY}\d{{7}}"), is_resident),
-    form("CARD", ALONE.format(rf"[2-69]\d{{3}}{BY}\d{{4}}{BY}\d{{4}}{BY}\d{{4}}(?:{BY}\d{{3}})?"), is_card),
-    form("CARD", ALONE.format(rf"3[04-9]\d\d{BY}\d{{6}}{BY}\d{{4,5}}"), is_card),
+    form("CARD", NO_PATH + ALONE.format(rf"[2-69]\d{{3}}{BY}\d{{4}}{BY}\d{{4}}{BY}\d{{4}}(?:{BY}\d{{1,3}})?"), is_card),
+    form("CARD", NO_PATH + ALONE.format(rf"3[04-9]\d\d{BY}\d{{6}}{BY}\d{{4,5}}"), is_card),
     form("PHONE", rf"(?<![\d.,-])(?P<it>\(?\+\d{{1,3}}\)?(?:{BY}\(?\d{{1,4}}\)?){{2,5}})(?![-.]?\d)", is_phone, "+"),
     form("PHONE", ALONE.format(rf"(?:00)?82{BY}\(?0?\)?{BY}1[016-9]{BY}\d{{3,4}}{BY}\d{{4}}")),
-    form("BUSINESS", ALONE.format(rf"[1-9]\d\d{BY}\d\d{BY}\d{{5}}"), is_business),
+    form("BUSINESS", NO_PATH + ALONE.format(rf"[1-9]\d\d{BY}\d\d{BY}\d{{5}}"), is_business),
     form("PHONE", rf"(?<![\d-])(?<!\d\.)(?P<it>(?:\( ?{AREA} ?\)|{AREA}\)?){BY}\d{{3,4}}{BY}\d{{4}})(?![-.]?\d)"),
     form("PHONE", ALONE.format(rf"{SERVICE} ?[-.] ?\d{{4}}"), is_service),
     form("PHONE", ALONE.format(r"(?:1[ .-])?\([2-9]\d\d\) ?[2-9]\d\d[ .-]\d{4}")),
     form("PHONE", ALONE.format(r"(?:1[.-])?[2-9]\d\d(?P<by>[.-])[2-9]\d\d(?P=by)\d{4}")),
     form("ACCOUNT", ALONE.format(r"\d{2,6}-\d{2,7}(?:-\d{1,7}){1,2}"), is_lone_account, "-"),
     form("ACCOUNT", rf"{BANK}[^\d\n]{{0,24}}(?P<it>\d(?:{BY}\d){{9,15}}){END}", is_account),
+    form("ACCOUNT", rf"{BRAND}[ :]{{0,3}}(?P<it>\d(?:-?\d){{10,13}}){END}", is_account),
     form("ACCOUNT", rf"{START}(?P<it>\d(?:{BY}\d){{9,15}})[ ,(/]{{0,3}}[가-힣a-z]{{0,4}} ?{BANK}", is_account),
     form("ACCOUNT", r"\b(?P<it>[a-z]{2}\d\d(?: ?[a-z0-9]{4}){3,7}(?: ?[a-z0-9]{1,3})?)\b", is_iban),
 )
@@ -221,7 +227,7 @@ FORMS = (
 
 HINT = re.compile(
     r"[@:\d](?:(?<=@)|(?<=:)(?<![G-Zg-z_]:)[0-9A-Fa-f]{0,4}:(?![G-Zg-z_])|(?<=\d)(?:"
-    r"(?!(?<=\d)(?<=[12])(?:9|0)\d\d ?[.] ?[01]?\d ?[.] ?[0-3]?\d(?! ?[-./·]? ?\d))(?:[ .·/()-]{0,4}\d){7}"
+    r"(?!(?<=\d)(?<=[12])(?:9|0)\d\d ?[.] ?[01]?\d ?[.] ?[0-3]?\d(?! {0,2}[-./·_]? {0,2}\d))(?:[ .·/_()-]{0,5}\d){7}"
     r"|\d{0,2}\.\d{1,3}\.\d{1,3}\.\d|(?<=[A-Za-z]{2}\d)\d ?[A-Za-z0-9]{4} ?[A-Za-z0-9]{4}))",
     re.ASCII,
 )

@@ -10,18 +10,23 @@ import re
 from typing import TYPE_CHECKING
 
 from dodam.data.cleaning.outcome import Outcome, edits, texts_of
+from dodam.data.text import HANGUL
 from dodam.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 REASON = "documents changed: mojibake"
-HINT = re.compile("[\u00a0-\u02ff\u0370-\u052f\u201a-\u201e\u2020-\u2030\u221a\u2248\u2500-\u25ff][\u0080-\u0fff\u2000-\u2fff]")
+HINT = re.compile(
+    "[\u00a0-\u02ff\u0370-\u052f\u201a-\u201e\u2020-\u2030\u221a\u2248\u2500-\u25ff][\u0080-\u0fff\u2000-\u2fff]"
+)
 """A first byte of UTF-8 as some one-byte encoding shows it, and another byte behind it: what `ftfy` repairs has it."""
 LATIN_RUN = re.compile("[\u00a1-\u00fe]{2,}")
 EUC_HANGUL = re.compile("[\u00b0-\u00c8][\u00a1-\u00fe]")
 LEAST = 4  # syllables that a text must gain before so unlikely a thing is believed
 SHARE = 0.9  # of the accented letters in it that must be halves of syllables
+FREQUENT = re.compile("[이다는에의을고하지은를가로한도사아나그어시인해자리기있서스대]")
+OFTEN = 0.2  # of the syllables that must be among these, which are two in five in any Korean text
 
 
 def mojibake(batch: "pa.RecordBatch") -> Outcome:
@@ -59,16 +64,15 @@ def euc_kr(text: str) -> str:
     beyond = sum(map(len, re.findall("[\u00a1-\u00fe]", text))) if EUC_HANGUL.search(text) else 0
     if not beyond:
         return text
-    gained = 0
+    after = LATIN_RUN.sub(_decoded, text)
+    gained = len(HANGUL.findall(after)) - len(HANGUL.findall(text))
+    frequent = len(FREQUENT.findall(after)) - len(FREQUENT.findall(text))
+    sure = gained >= LEAST and 2 * gained >= SHARE * beyond and frequent >= OFTEN * gained
+    return after if sure else text
 
-    def decoded(match: re.Match[str]) -> str:
-        nonlocal gained
-        try:
-            hangul = match[0].encode("latin-1").decode("euc_kr")
-        except UnicodeDecodeError:
-            return match[0]
-        gained += len(re.findall("[가-힣]", hangul))
-        return hangul
 
-    after = LATIN_RUN.sub(decoded, text)
-    return after if gained >= LEAST and 2 * gained >= SHARE * beyond else text
+def _decoded(match: re.Match[str]) -> str:
+    try:
+        return match[0].encode("latin-1").decode("euc_kr")
+    except UnicodeDecodeError:
+        return match[0]
