@@ -2,15 +2,15 @@
 
     python bench/planted.py [--pairs 2000] [--pieces 200] [--threshold 0.7] [--clean FILE ...] [--json]
 
-Near duplicates: so many texts with a copy that is edited word by word until the Jaccard similarity of the two is between
-0.80 and 0.90, among as many texts that are alone and pairs that are less alike (0.40 to 0.65). Told are the share of copies
-that is found, and of all removed documents the share whose exact similarity to the one that stays is below the threshold;
-similarity is computed here, from the definition, with sets of words.
+Near duplicates: so many texts with a copy that is edited word by word until the Jaccard similarity of the two is
+between 0.80 and 0.90, among as many texts that are alone and pairs that are less alike (0.40 to 0.65). Told are the
+share of copies that is found, and of all removed documents the share whose exact similarity to the one that stays is
+below the threshold; similarity is computed here, from the definition, with sets of words.
 
-Personal data: of every kind so many pieces, made and written here without a look at the rules: with hyphens, dots, spaces
-or nothing, in full-width digits, with a particle behind, in the middle of Korean and English prose. A piece is masked if
-none of its letters and digits is left. --clean names files of text without personal data (JSONL, text, also .gz), in
-which every find is a false one; told is their number per MB.
+Personal data: of every kind so many pieces, made and written here without a look at the rules: with hyphens, dots,
+spaces or nothing, in full-width digits, with a particle behind, in the middle of Korean and English prose. A piece is
+masked if none of its letters and digits is left. --clean names files of text without personal data (JSONL, text, also
+.gz), in which every find is a false one; told is their number per MB.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Record batches of documents for the tests of cleaning, duplicates and contamination."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pyarrow as pa
 
@@ -31,7 +32,7 @@ def batch(texts: Sequence[str], *, first: int = 1, source: str = "notes", langua
 def cut(texts: Sequence[str], borders: Sequence[int], **values: str) -> list[pa.RecordBatch]:
     """The same documents, cut into batches at these places."""
     places = [0, *sorted({border % (len(texts) + 1) for border in borders}), len(texts)]
-    pairs = [(low, high) for low, high in zip(places, places[1:], strict=False) if low < high]
+    pairs = [(low, high) for low, high in pairwise(places) if low < high]
     return [batch(texts[low:high], first=low + 1, **values) for low, high in pairs]
 
 

@@ -13,7 +13,8 @@ LINES = ["홈", "로그인", "소개", NOTICE, "Subscribe to our newsletter toda
 
 
 def page(number: int) -> str:
-    return f"홈\n\n로그인\n제목 {number}\n\n{number}번째 글이다.\n홈\n또 {number}번째 문장.\n{NOTICE}\n끝맺는 말 {number}\n\n로그인\n홈"
+    top, end = "홈\n\n로그인", f"{NOTICE}\n끝맺는 말 {number}\n\n로그인\n홈"
+    return f"{top}\n제목 {number}\n\n{number}번째 글이다.\n홈\n또 {number}번째 문장.\n{end}"
 
 
 def cleaned(texts: list[str], share: float = 0.1, **values: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""Each cleaning step does what its page says, leaves what is good as it is, and does not mind how documents are batched."""
+"""Each cleaning step does what its page says, leaves what is good as it is, and does not mind how documents are
+batched."""
 
 import sys
 import unicodedata
@@ -21,15 +22,16 @@ from dodam.data.cleaning.unicode import unicode
 from dodam.errors import UsageError
 
 KOREAN = (
-    "도담이는 아침 일찍 일어나 마당을 쓸었다. 감나무 아래에는 밤새 떨어진 잎이 수북했고, 그 사이로 고양이 한 마리가 지나갔다. "
-    "할머니는 부엌에서 된장국을 끓이셨다. 냄새가 마루까지 퍼지자 동생도 눈을 비비며 나왔다. 우리는 둘러앉아 밥을 먹으며 오늘 할 일을 "
-    "이야기했다. 나는 밭에 나가 고추를 따기로 하였고 동생은 책을 읽기로 하였다."
+    "도담이는 아침 일찍 일어나 마당을 쓸었다. 감나무 아래에는 밤새 떨어진 잎이 수북했고, "
+    "그 사이로 고양이 한 마리가 지나갔다. 할머니는 부엌에서 된장국을 끓이셨다. 냄새가 마루까지 퍼지자 "
+    "동생도 눈을 비비며 나왔다. 우리는 둘러앉아 밥을 먹으며 오늘 할 일을 이야기했다. "
+    "나는 밭에 나가 고추를 따기로 하였고 동생은 책을 읽기로 하였다."
 )
 ENGLISH = (
-    "The river was high that spring and the ferry did not run for a week. People who lived on the other side had to wait "
-    "until the water went down, so they stayed with friends in the village and helped with whatever there was to do. "
-    "Nobody complained. It was a good time to mend nets, to sharpen tools and to tell the old stories again, and the "
-    "children were glad that they did not have to go to school."
+    "The river was high that spring and the ferry did not run for a week. People who lived on the other side had to "
+    "wait until the water went down, so they stayed with friends in the village and helped with whatever there was to "
+    "do. Nobody complained. It was a good time to mend nets, to sharpen tools and to tell the old stories again, and "
+    "the children were glad that they did not have to go to school."
 )
 
 
@@ -293,8 +295,18 @@ def test_a_missing_package_is_named(package: str, text: str, call, monkeypatch) 
 
 
 DOCUMENTS = st.sampled_from(
-    [KOREAN, ENGLISH, "짧다", f"{KOREAN}\r\n연락 010-1234-5678", KOREAN.encode().decode("latin-1"), PAGE, "\x00"]
-    + ["kim@naver.com\n" + ENGLISH, KOREAN + KOREAN + KOREAN, "Nous avons passé deux semaines dans une petite maison."]
+    [
+        KOREAN,
+        ENGLISH,
+        PAGE,
+        "짧다",
+        "\x00",
+        f"{KOREAN}\r\n연락 010-1234-5678",
+        KOREAN.encode().decode("latin-1"),
+        "kim@naver.com\n" + ENGLISH,
+        KOREAN * 3,
+        "Nous avons passé deux semaines dans une petite maison.",
+    ]
 )
 
 

@@ -17,9 +17,8 @@ from dodam.errors import UsageError
 BENCH = str(Path(__file__).parent.parent / "bench")
 TEXT = st.text(st.one_of(st.sampled_from(list("가나다abcABC12 .,\n한ぁ漢")), st.characters()), max_size=60)
 HASHES = ["0xda6a6c27e3a924e9", "0x18a2fdfbd321af07"]
-SOME = st.lists(
-    st.sampled_from(["감나무", "아래", "고양이", "한", "마리가", "지나갔다", "the", "river", "was", "high", "that", "spring"]), max_size=14
-)
+WORDS = ["감나무", "아래", "고양이", "한", "마리가", "지나갔다", "the", "river", "was", "high", "that", "spring"]
+SOME = st.lists(st.sampled_from(WORDS), max_size=14)
 
 
 # --- shingles ---

@@ -1,17 +1,17 @@
 """Training text that holds what a model will be tested with, found by shared n-grams and cut out.
 
-In: named evaluation sets, and batches of documents. Out: the documents without those passages. The rule is that of GPT-3
-(Brown et al. 2020, https://arxiv.org/abs/2005.14165, appendix C):
+In: named evaluation sets, and batches of documents. Out: the documents without those passages. The rule is that of
+GPT-3 (Brown et al. 2020, https://arxiv.org/abs/2005.14165, appendix C):
 
-- an n-gram of 13 words is sought (of 8 to 13, by the 5th percentile of a set's lengths), without regard to capitals, spaces and
-  punctuation. Korean and other scripts whose units are syllables (`data/shingles.py`) say in 30 of them (20 to 30) what
-  English says in 13 words;
+- an n-gram of 13 words is sought (of 8 to 13, by the 5th percentile of a set's lengths), without regard to capitals,
+  spaces and punctuation. Korean and other scripts whose units are syllables (`data/shingles.py`) say in 30 of them (20
+  to 30) what English says in 13 words;
 - an n-gram that stands in more than 10 documents is common property and no leak;
-- what matches goes with 200 characters on either side; what is left between two cuts goes if it is shorter than that; and
-  a document that falls into more than 10 pieces goes as a whole.
+- what matches goes with 200 characters on either side; what is left between two cuts goes if it is shorter than that;
+  and a document that falls into more than 10 pieces goes as a whole.
 
-Pieces are put together again with an empty line between them. In two halves: `observe` counts in how many documents each
-n-gram stands, `decide` adds up, `apply` cuts. The result does not depend on batches or their order.
+Pieces are put together again with an empty line between them. In two halves: `observe` counts in how many documents
+each n-gram stands, `decide` adds up, `apply` cuts. The result does not depend on batches or their order.
 """
 
 from collections import Counter

@@ -2,12 +2,12 @@
 
 In: batches in the order of the inputs. Out: which documents go, and for each the one that stays in its place.
 
-`observe` makes some bytes of each document: a hash of its text, and with `near` the bands of its MinHash signature (Broder
-1997), so that two documents share a band if they are alike (locality-sensitive hashing, Leskovec et al., Mining of Massive
-Datasets, section 3.4). `decide` looks at all of them: a document goes if its text was there before, or if it is as like to
-an earlier document that stays as `threshold` says. Bands only name candidates; the likeness of each is the exact Jaccard
-similarity of the two sets of shingles (`data/shingles.py`). The result does not depend on how documents were put into
-batches, and the first in the order of the inputs stays.
+`observe` makes some bytes of each document: a hash of its text, and with `near` the bands of its MinHash signature
+(Broder 1997), so that two documents share a band if they are alike (locality-sensitive hashing, Leskovec et al.,
+Mining of Massive Datasets, section 3.4). `decide` looks at all of them: a document goes if its text was there before,
+or if it is as like to an earlier document that stays as `threshold` says. Bands only name candidates; the likeness of
+each is the exact Jaccard similarity of the two sets of shingles (`data/shingles.py`). The result does not depend on
+how documents were put into batches, and the first in the order of the inputs stays.
 """
 
 from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ def observe(batch: "pa.RecordBatch", near: float | None = None) -> Observed:
 def _bands(texts: Sequence[str], threshold: float) -> np.ndarray:
     """Signatures by `rensa`, cut into bands, each band one hash. UsageError without the package."""
     try:
-        from rensa import RMinHash
+        from rensa import RMinHash  # type: ignore[missing-module-attribute]
     except ImportError:
         raise UsageError("finding near duplicates needs the package rensa", mend="pip install rensa") from None
     bands, rows = bands_of(threshold)

@@ -96,7 +96,7 @@ def _polynomials(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
-    """Every bit of a number depends on every bit of the one before (the finaliser of SplitMix64, Steele et al. 2014)."""
+    """Every bit of a number depends on every bit of the one before (the end of SplitMix64, Steele et al. 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

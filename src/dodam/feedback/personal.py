@@ -196,6 +196,7 @@ NO_PATH = r"(?<![\w]/)"  # nor of a web address
 AREA = r"0(?:1[016-9]|2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|70|80|50\d)"
 SERVICE = r"(?:15(?:22|33|44|55|66|77|88|99)|16(?:00|11|22|33|44|55|6[0168]|7[07]|88|99)|18(?:00|11|33|55|66|77|99))"
 BANK = r"(?:은행|뱅크|계좌|통장|농협|수협|신협|새마을금고|우체국|카카오|토스|account|acct|iban|\bbank)"
+SECTION = r"(?<!.)\d{1,3}(?:\.\d){3} "  # at the beginning of a line: 10.2.3.4 and a heading
 DOTTED = r"(?:\d{1,3}\.){3}\d{1,3}"
 BRAND = r"(?:국민|신한|우리|하나|기업|제일|씨티|산업|대구|부산|경남|광주|전북|제주|새마을|카뱅|\b(?:kb|nh|ibk|sc))"
 PLACES = r"(?:com|net|org|kr|io|edu|gov|info|biz|me|jp|us|uk|de|fr)"
@@ -205,7 +206,7 @@ FORMS = (
     form(
         "EMAIL", rf"(?P<it>[a-z0-9._%+-]{{1,64}} ?@ ?(?:[a-z0-9-]{{1,63}} ?\. ?){{1,3}}{PLACES}(?![a-z0-9]))", sign="@"
     ),
-    form("IP", rf"(?<![\w.])(?P<it>{DOTTED})(?!\d|\.\d)", is_ip, "."),
+    form("IP", rf"(?<![\w.])(?!{SECTION})(?P<it>{DOTTED})(?!\d|\.\d)", is_ip, "."),
     form("IP", rf"(?<![\w:.])(?P<it>(?:[0-9a-f]{{0,4}}:){{2,7}}(?:[0-9a-f]{{1,4}}|{DOTTED})?)(?![\w:])", is_ip, ":"),
     form("RESIDENT", ALONE.format(rf"\d{{6}}{BY}\d{{7}}"), is_resident),
     form("CARD", NO_PATH + ALONE.format(rf"[2-69]\d{{3}}{BY}\d{{4}}{BY}\d{{4}}{BY}\d{{4}}(?:{BY}\d{{1,3}})?"), is_card),

@@ -1,11 +1,11 @@
 """The language of every document: Hangul first, then the letters, then `py3langid` where there are enough of them.
 
-In: a batch. Out: the batch with its column `language` filled ("ko", "en", another ISO 639-1 code, or "" where nobody can
-tell), and without the documents in languages that are not wanted.
+In: a batch. Out: the batch with its column `language` filled ("ko", "en", another ISO 639-1 code, or "" where nobody
+can tell), and without the documents in languages that are not wanted.
 
-A fifth of Hangul among the letters makes a Korean text whatever else is in it. A text in other letters is judged by its
-first 600 characters, from 50 letters on; Latin letters are English unless the model is sure of another language, for
-lists, code and names look foreign to it.
+A fifth of Hangul among the letters makes a Korean text whatever else is in it. A text in other letters is judged by
+its first 600 characters, from 50 letters on; Latin letters are English unless the model is sure of another language,
+for lists, code and names look foreign to it.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Text that was read in the wrong encoding, put right: `í•œêµ­ì–´` and `ÇÑ±¹¾î` are `한국어` again.
 
-In: a batch. Out: the same documents with such lines repaired, counted by document. Two kinds of damage lose nothing and
-can be undone: UTF-8 read as a one-byte encoding (by `ftfy`, https://ftfy.readthedocs.io, in those lines alone that it
-is sure of), and EUC-KR read as Latin-1 (`euc_kr` below). Everything else in a text stays: quotation marks, widths,
+In: a batch. Out: the same documents with such lines repaired, counted by document. Two kinds of damage lose nothing
+and can be undone: UTF-8 read as a one-byte encoding (by `ftfy`, https://ftfy.readthedocs.io, in those lines alone that
+it is sure of), and EUC-KR read as Latin-1 (`euc_kr` below). Everything else in a text stays: quotation marks, widths,
 ligatures, and what was lost for good. It comes before control characters are removed, for they are half of the damage.
 """
 

@@ -72,16 +72,13 @@ def edited(
         return Outcome(batch, dict(counts), tuple(samples))
     changed = np.zeros(batch.num_rows, bool)
     changed[list(texts)] = True
-    column = pc.replace_with_mask(
-        batch.column("text"), pa.array(changed), pa.array([texts[row] for row in sorted(texts)], pa.string())
-    )
-    size = pc.binary_length(column).cast(pa.int64())
+    replacements = pa.array([texts[row] for row in sorted(texts)], pa.string())
+    column = pc.call_function("replace_with_mask", [batch.column("text"), pa.array(changed), replacements])
+    size = pc.call_function("binary_length", [column]).cast(pa.int64())
     new = {"text": column, "bytes": size}
     columns = [new.get(name, batch.column(name)) for name in batch.schema.names]
-    left = dropped(pa.RecordBatch.from_arrays(columns, schema=batch.schema), {})
-    empty = [row for row, text in sorted(texts.items()) if not text]
-    if empty:
-        left = dropped(left.batch, dict.fromkeys(empty, "nothing left"))
+    empty = [row for row, text in texts.items() if not text]
+    left = dropped(pa.RecordBatch.from_arrays(columns, schema=batch.schema), dict.fromkeys(empty, "nothing left"))
     return Outcome(left.batch, {**counts, **left.counts}, tuple(samples))
 
 

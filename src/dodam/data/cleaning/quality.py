@@ -1,8 +1,10 @@
-"""Quality rules: documents that are too short or long, hold more signs than words, say no sentence, or repeat themselves.
+"""Quality rules: documents that are too short or long, hold more signs than words, say no sentence, or repeat
+themselves.
 
-In: a batch whose languages are told. Out: the batch without the documents that break a rule, counted by rule. The rules
-are those of Gopher (Rae et al. 2021, https://arxiv.org/abs/2112.11446, appendix A.1.1), made for text from the web; what a
-text of Korean or English must look like is in LIMITS. Other languages are judged by signs and repetition alone.
+In: a batch whose languages are told. Out: the batch without the documents that break a rule, counted by rule. The
+rules are those of Gopher (Rae et al. 2021, https://arxiv.org/abs/2112.11446, appendix A.1.1), made for text from the
+web; what a text of Korean or English must look like is in LIMITS. Other languages are judged by signs and repetition
+alone.
 
 The n-gram rules are counted exactly, and fast, because only places whose (n-1)-gram came twice are looked at for n.
 """

@@ -1,27 +1,23 @@
 """The cleaning steps in their order, and the switches by which they are chosen.
 
-In: a batch of documents and a `Cleaning`. Out: for every step that is on, its name and its `Outcome`; the batch of the last
-one is what is left. What needs to see all documents (repeated lines, duplicates, contamination) comes after it, in
-`repeated_lines.py`, `data/duplicates.py` and `data/contamination.py`. All steps are pure: the same documents give the same
-result in any batches, on any machine.
+In: a batch of documents and a `Cleaning`. Out: for every step that is on, its name and its `Outcome`; the batch of the
+last one is what is left. What needs to see all documents (repeated lines, duplicates, contamination) comes after it,
+in `repeated_lines.py`, `data/duplicates.py` and `data/contamination.py`. All steps are pure: the same documents give
+the same result in any batches, on any machine.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Le
 
-from dodam.data.cleaning.boilerplate import boilerplate
-from dodam.data.cleaning.languages import languages
-from dodam.data.cleaning.mojibake import mojibake
-from dodam.data.cleaning.outcome import Outcome
-from dodam.data.cleaning.personal import personal
-from dodam.data.cleaning.quality import quality
-from dodam.data.cleaning.unicode import unicode
 from dodam.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from dodam.data.cleaning.outcome import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,28 +49,29 @@ class Cleaning:
             )
 
 
-def clean_batch(batch: "pa.RecordBatch", settings: Cleaning) -> list[tuple[str, Outcome]]:
+def clean_batch(batch: "pa.RecordBatch", settings: Cleaning) -> list[tuple[str, "Outcome"]]:
     """Every step that is on, in order, each on what the one before left. UsageError where one lacks its package.
 
     Languages are always told: `quality` goes by them, and the report."""
+    # Imported here, for `--help` reads this file and should not wait for numpy and the patterns.
+    from dodam.data.cleaning.boilerplate import boilerplate
+    from dodam.data.cleaning.languages import languages
+    from dodam.data.cleaning.mojibake import mojibake
+    from dodam.data.cleaning.personal import personal
+    from dodam.data.cleaning.quality import quality
+    from dodam.data.cleaning.unicode import unicode
+
+    steps: dict[str, Callable[[pa.RecordBatch], Outcome]] = {
+        "boilerplate": boilerplate,
+        "mojibake": mojibake,
+        "unicode": unicode,
+        "languages": lambda batch: languages(batch, settings.languages),
+        "quality": quality,
+        "personal": personal,
+    }
     done = []
-    for name in ("boilerplate", "mojibake", "unicode", "languages", "quality", "personal"):
-        if name == "languages":
-            outcome = languages(batch, settings.languages)
-        elif getattr(settings, name):
-            outcome = STEPS[name](batch)
-        else:
-            continue
-        done.append((name, outcome))
-        batch = outcome.batch
+    for name, step in steps.items():
+        if name == "languages" or getattr(settings, name):
+            done.append((name, step(batch)))
+            batch = done[-1][1].batch
     return done
-
-
-STEPS = {
-    "boilerplate": boilerplate,
-    "mojibake": mojibake,
-    "unicode": unicode,
-    "quality": quality,
-    "personal": personal,
-}
-"""Those that have no settings of their own."""
