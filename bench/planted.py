@@ -1,6 +1,6 @@
 """Planted duplicates and personal data: how much of it `dodam prepare` finds, and what it takes by mistake.
 
-    python bench/planted.py [--pairs 2000] [--pieces 200] [--threshold 0.7] [--clean FILE ...] [--json]
+    python bench/planted.py [--pairs 2000] [--pieces 200] [--threshold 0.7] [--clean FILE ...] [--show 3]
 
 Near duplicates: so many texts with a copy that is edited word by word until the Jaccard similarity of the two is
 between 0.80 and 0.90, among as many texts that are alone and pairs that are less alike (0.40 to 0.65). Told are the
@@ -65,17 +65,19 @@ def edited(rng: random.Random, words: list[str], vocabulary: Sequence[str], low:
     """A copy with single words changed, left out, put in or moved, until it is at most `high` like the text; None when
     that makes it less like than `low`."""
     text, copy = " ".join(words), list(words)
-    aim = rng.uniform(low, high)
-    while (like := similarity(text, " ".join(copy))) > aim:
-        place, way = rng.randrange(len(copy)), rng.randrange(4)
-        if way == 0:
-            copy[place] = rng.choice(vocabulary)
-        elif way == 1:
-            copy.insert(place, rng.choice(vocabulary))
-        elif way == 2:
-            del copy[place]
-        else:
-            copy.insert(rng.randrange(len(copy)), copy.pop(place))
+    aim, like = rng.uniform(low, high), 1.0
+    while like > aim:
+        for _ in range(max(len(words) // 80, 1)):  # as many as change the similarity by a few hundredths
+            place, way = rng.randrange(len(copy)), rng.randrange(4)
+            if way == 0:
+                copy[place] = rng.choice(vocabulary)
+            elif way == 1:
+                copy.insert(place, rng.choice(vocabulary))
+            elif way == 2:
+                del copy[place]
+            else:
+                copy.insert(rng.randrange(len(copy)), copy.pop(place))
+        like = similarity(text, " ".join(copy))
     return " ".join(copy) if like >= low else None
 
 

@@ -1,6 +1,7 @@
 """Personal data in documents: planted pieces are masked, statutes are left alone, and the fast way finds what the slow
 one does."""
 
+import json
 import random
 from pathlib import Path
 
@@ -41,6 +42,18 @@ def test_planted_pieces_that_were_shown_no_rule_are_not_masked(planted) -> None:
     assert not planted.masked("번호는 공일공에 1234", 4, 14)
     assert not planted.masked("010-1234-5678 9", 0, 15)
     assert planted.masked("번호는 010-1234-5678", 4, 17)
+
+
+def test_the_bench_tells_all_it_was_asked(planted, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "law.jsonl"
+    path.write_text('{"text": "제1조 010-1234-5678"}\n{"text": "제2조"}\n', encoding="utf-8")
+    planted.main(["--pairs", "3", "--pieces", "2", "--clean", str(path)])
+    found = {row["measure"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert found.keys() == {"near duplicates", *planted.KINDS, "false spans"}
+    assert found["near duplicates"]["pairs"] == 3 and found["IPv4"]["pieces"] == 2
+    size = len("제1조 010-1234-5678제2조".encode()) / 1e6
+    assert found["false spans"]["mb"] == pytest.approx(size)
+    assert found["false spans"]["per_mb"] == pytest.approx(1 / size)
 
 
 def statutes(rng: random.Random, articles: int) -> str:

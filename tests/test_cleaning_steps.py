@@ -110,6 +110,27 @@ def test_korean_comes_through_untouched(text: str) -> None:
     assert "\n".join(utf_8(line) for line in euc_kr(text).split("\n")) == text  # without the hint too
 
 
+ENCODINGS = [
+    "latin-1",
+    "macroman",
+    "cp437",
+    "iso-8859-2",
+    *(f"sloppy-windows-{number}" for number in range(1250, 1258)),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(st.sampled_from(list("가나한국어 éüßñçñяжд“”–€한…ąćžő a")), max_size=12), st.sampled_from(ENCODINGS))
+def test_the_hint_loses_nothing(text: str, encoding: str) -> None:
+    """What `ftfy` repairs has the hint, whatever the encoding was."""
+    import ftfy.bad_codecs
+
+    assert ftfy.bad_codecs
+    broken = text.encode().decode(encoding, "ignore")
+    lines = euc_kr(broken).split("\n")
+    assert repaired(broken) == "\n".join(utf_8(line) for line in lines)
+
+
 def test_mojibake_is_counted() -> None:
     outcome = mojibake(batch([KOREAN, KOREAN.encode().decode("latin-1")]))
     assert outcome.batch.column("text").to_pylist() == [KOREAN, KOREAN]

@@ -52,9 +52,11 @@ class Duplicate(NamedTuple):
 
 
 def bands_of(threshold: float) -> tuple[int, int]:
-    """(bands, rows of each): the longest bands that miss a pair at the threshold with probability MISSED at most.
+    """(bands, rows of each): the longest bands that miss a pair at the threshold with probability MISSED at most. No
+    bands are short enough below a threshold of 0.1.
 
     Two documents of similarity s share one of b bands of r rows with probability 1 - (1 - s^r)^b."""
+    assert 0.1 <= threshold <= 1, threshold
     rows = [r for r in range(1, SIGNATURE + 1) if (1 - threshold**r) ** (SIGNATURE // r) <= MISSED]
     return SIGNATURE // max(rows), max(rows)
 
@@ -103,6 +105,7 @@ def decide(
 ) -> dict[str, Duplicate]:
     """The documents that go, by id. `observed` in the order of the inputs; `text_of` gives the text of a document by
     its number, and is asked for `candidates` alone."""
+    assert (near is None) == (text_of is None), "near duplicates are told by their texts"
     ids = [one for batch in observed for one in batch.ids]
     digests, bands = _together(observed)
     firsts = _firsts(digests)

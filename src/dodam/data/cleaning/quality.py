@@ -125,16 +125,17 @@ def _ngrams(words: list[str]) -> str:
     numbers: dict[str, int] = {}
     fresh = count()
     ids = np.fromiter((numbers.setdefault(word, next(fresh)) for word in words), np.int64, len(words))
-    places, codes = np.arange(len(words)), ids  # of n-grams that come twice or more, and what tells them apart
-    for n in range(1, 11):
-        if n > 1:
-            held = places + n <= len(words)
-            places = places[held]
-            codes = codes[held] * len(words) + ids[places + n - 1]
+    # `places` are those of (n-1)-grams that come twice or more, and `codes` tell these apart.
+    places = np.flatnonzero(np.bincount(ids)[ids] > 1)
+    codes = ids[places]
+    for n in range(2, 11):
+        held = places + n <= len(words)
+        places = places[held]
+        codes = codes[held] * len(words) + ids[places + n - 1]
         _, first, codes, times = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
         if n in MOST_FREQUENT:
             sizes = up_to[places[first] + n] - up_to[places[first]]
-            if max(sizes * times * (times > 1), default=0) > MOST_FREQUENT[n] * up_to[-1]:
+            if np.max(sizes * times * (times > 1), initial=0) > MOST_FREQUENT[n] * up_to[-1]:
                 return "one phrase over and over"
         if n in REPEATED:
             again = np.setdiff1d(np.arange(len(places)), first, assume_unique=True)
