@@ -4,9 +4,10 @@
     python bench/headings.py score DIR/heading.dev.jsonl [--model MODEL | --answers GIVEN.jsonl] [--most 500]
 
 `write` makes DIR/TASK.train.jsonl and TASK.dev.jsonl of four tasks: heading and title (rows for `dodam sft`, held back
-as items for `dodam evaluate`), type and topic (rows for `dodam classify`). What is held back is cut by a hash: a
-statute by its name, so that an act and its decree are on one side; a petition by its text. `score` prints a JSON line
-for each writer, unit and measure, with its 95% interval: MODEL, the lead sentence, and its first words.
+as items for `dodam evaluate`), type and topic (rows for `dodam classify`); and of law and petitions the same texts
+whole, for `dodam prepare`. What is held back is cut by a hash: a statute by its name, so that an act and its decree are
+on one side; a petition by its text. `score` prints a JSON line for each writer, unit and measure, with its 95%
+interval: MODEL, the lead sentence, and its first words.
 """
 
 import argparse
@@ -36,6 +37,7 @@ SENTENCE = re.compile(r".+?(?:(?<!\d)[.!?…]+(?=\s|$)|\n|$)", re.DOTALL)
 MARK = re.compile(r"^(?:[①-⑳]|\d+\.|[가-하]\.)\s*")  # of a paragraph or a point
 TYPES = ("법률", "시행령", "시행규칙", "대통령령", "대법원규칙", "헌법재판소규칙")
 ASKED = {"heading": "다음 조문에 제목을 붙여 주세요.", "title": "다음 청원에 제목을 붙여 주세요."}
+WHOLE = ("law", "petitions")
 FEWEST = 10  # characters of an article's text; what is shorter says nothing
 TYPE_LENGTH = 2_000  # characters of a statute that its type is told from
 
@@ -80,11 +82,12 @@ def statute_type(identity: str) -> str:
 
 def of_law(path: str, longest: int) -> dict[str, list[Row]]:
     """Rows of the tasks heading and type."""
-    found: dict[str, list[Row]] = {"heading": [], "type": []}
+    found: dict[str, list[Row]] = {"heading": [], "type": [], "law": []}
     for where, row in rows(path):
         identity, text = column(row, "id", where), column(row, "text", where)
         name = identity.partition("/")[0]
         found["heading"] += [Row(cut(body, longest), heading, name) for heading, body in articles(text)]
+        found["law"].append(Row(text, "", name))
         if body := clean(main_part(text)):
             found["type"].append(Row(cut(body, TYPE_LENGTH), statute_type(identity), name))
     return found
@@ -92,12 +95,13 @@ def of_law(path: str, longest: int) -> dict[str, list[Row]]:
 
 def of_petitions(path: str, longest: int) -> dict[str, list[Row]]:
     """Rows of the tasks title and topic."""
-    found: dict[str, list[Row]] = {"title": [], "topic": []}
+    found: dict[str, list[Row]] = {"title": [], "topic": [], "petitions": []}
     for where, row in rows(path):
         text, title, category = (clean(column(row, name, where)) for name in ("text", "title", "category"))
         if text and title:
             found["title"].append(Row(cut(text, longest), title, text))
             found["topic"].append(Row(cut(f"{title}\n\n{text}", longest), category, text))
+            found["petitions"].append(Row(f"{title}\n\n{text}", "", text))
     return found
 
 
@@ -130,11 +134,13 @@ def write_task(out: Path, task: str, found: Sequence[Row], validation: float) ->
     if task in ASKED:
         known = {row.wanted for row in learned}
         return {**told, "new": sum(row.wanted not in known for row in held_back)}
-    return {**told, "labels": Counter(row.wanted for row in found)}
+    return told if task in WHOLE else {**told, "labels": Counter(row.wanted for row in found)}
 
 
 def shaped(task: str, row: Row, learned: bool) -> dict[str, Any]:
     """A row as the command wants it that is to read it."""
+    if task in WHOLE:
+        return {"text": row.text}
     if task not in ASKED:
         return {"text": row.text, "label": row.wanted}
     question = {"role": "user", "content": f"{ASKED[task]}\n\n{row.text}"}

@@ -12,6 +12,7 @@ from annotated_types import Ge
 
 from dodam import child, cli
 from dodam.errors import DodamError
+from dodam.files import write_atomic, write_json
 
 COMMANDS = {
     "collect": cli.Command("recipe_stages", "Collect", "Copy texts into one file."),
@@ -62,7 +63,7 @@ def run(config):
     settings = config.out / "config.json"
     if settings.exists() and json.loads(settings.read_text()) != threads:
         raise DodamError("was begun with other threads")
-    settings.write_text(json.dumps(threads))
+    write_json(settings, threads)
     if config.fail:
         raise DodamError(config.fail, where="here", mend="Mend it.")
     state = config.out / "state"
@@ -70,7 +71,7 @@ def run(config):
     try:
         for step in range(done, config.steps):
             time.sleep(config.pause)
-            state.write_text(str(step + 1))
+            write_atomic(state, str(step + 1))
             print(f"step {step + 1}", flush=True)
     except KeyboardInterrupt:
         (config.out / "saved").touch()

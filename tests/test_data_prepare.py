@@ -209,7 +209,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, corpus: Path, monkeypat
 KILLED = """
 import os, signal, sys
 from dodam.data import data_report, prepare
-data_report.write = lambda manifest, folder: os.kill(os.getpid(), signal.SIGKILL)
+data_report.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 prepare.run(prepare.Prepare(data=(sys.argv[1],), out=prepare.Path(sys.argv[2])))
 """
 

@@ -1,12 +1,15 @@
-"""The report of a data folder: tables as Markdown, and a picture of lengths, languages and what was left out.
+"""The report of a data folder: tables as Markdown with samples of what was done, and a picture of lengths, languages
+and what was left out.
 
-In: the manifest. Out: report.md, report.png.
+In: the manifest, the samples. Out: report.md, report.png.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dodam.data.outcome import Sample
 from dodam.data.split_file import LENGTHS
 
 REPORT, PICTURE = "report.md", "report.png"
@@ -23,7 +26,7 @@ def summary(manifest: dict[str, Any]) -> str:
     )
 
 
-def write(manifest: dict[str, Any], folder: Path) -> str:
+def write(manifest: dict[str, Any], samples: Sequence[Sample], folder: Path) -> str:
     """Draw the picture and return the Markdown that shows it."""
     draw(manifest, folder / PICTURE)
     lines = ["# Data folder", "", summary(manifest).removeprefix("prepare: "), ""]
@@ -38,18 +41,64 @@ def write(manifest: dict[str, Any], folder: Path) -> str:
         lines += ["", f"{name}: a text was cut in two and its end is held back; all of it would be too much."]
     lines += ["", "| Language | MB |", "| --- | ---: |"]
     lines += [f"| {name} | {size / 1e6:.2f} |" for name, size in languages(manifest).most_common()]
-    if manifest["removed"]:
-        lines += ["", "| Left out | Documents |", "| --- | ---: |"]
-        lines += [f"| {reason} | {count:,} |" for reason, count in manifest["removed"].items()]
+    for head, counts in (("Left out | Documents", manifest["removed"]), ("Done | Times", manifest["changed"])):
+        if counts:
+            lines += ["", f"| {head} |", "| --- | ---: |"]
+            lines += [f"| {reason} | {count:,} |" for reason, count in counts.items()]
     lines += ["", f"![Lengths, languages, and what was left out]({PICTURE})"]
+    lines += of_near_duplicates(manifest["decided"].get("near duplicates"))
+    for name, count in manifest["decided"].get("contamination", {}).get("unread", {}).items():
+        if count:
+            lines += ["", f"{name}: {count:,} of its texts are too short to be looked for."]
+    lines += of_samples(samples)
     return "\n".join(lines) + "\n"
+
+
+def of_near_duplicates(found: dict[str, Any] | None) -> list[str]:
+    """How many clusters there are, and the largest of them."""
+    if not found or not found["clusters"]:
+        return []
+    lines = ["", "## Near duplicates", ""]
+    lines += [f"{found['documents']:,} went for {found['clusters']:,} documents that stay. The largest clusters:", ""]
+    lines += ["| Went | Stays | One that went | Jaccard |", "| ---: | --- | --- | ---: |"]
+    for one in found["largest"]:
+        stays, copy = (f"{code(one[id])}<br>{code(one[text])}" for id, text in (("id", "text"), ("copy_id", "copy")))
+        lines.append(f"| {one['documents']:,} | {stays} | {copy} | {one['jaccard']:.2f} |")
+    return lines
+
+
+def of_samples(samples: Sequence[Sample]) -> list[str]:
+    """The first documents of each reason, before and after."""
+    if not samples:
+        return []
+    by_reason: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_reason.setdefault(sample.reason, []).append(sample)
+    lines = ["", "## Samples", "", "The first of each kind, cut where they are long."]
+    for reason, some in sorted(by_reason.items()):
+        lines += [
+            "",
+            f"### {reason[0].upper()}{reason[1:]}",
+            "",
+            "| Document | Before | After |",
+            "| --- | --- | --- |",
+        ]
+        lines += [f"| {code(one.id)} | {code(one.before)} | {code(one.after)} |" for one in some]
+    return lines
+
+
+def code(text: str) -> str:
+    """A text in a cell of a table, shown as it is: line ends and bars as signs, between backticks."""
+    shown = text.replace("\n", "⏎").replace("|", "¦").replace("`", "ˋ").strip()
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in shown)
+    return f"`{shown}`" if shown else ""
 
 
 def languages(manifest: dict[str, Any]) -> Counter[str]:
     """Bytes of all documents by language."""
     found = Counter[str]()
     for split in manifest["splits"].values():
-        found.update(split["languages"])
+        found.update({name or "unknown": size for name, size in split["languages"].items()})
     return found
 
 

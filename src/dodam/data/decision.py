@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from dodam.data.outcome import Outcome
+
 Arrays = dict[str, "np.ndarray"]
 """An entry for each document, by what it is."""
 
 
-class Outcome(NamedTuple):
-    """What a step makes of a batch."""
+class Row(NamedTuple):
+    """A document that a decision looks at again."""
 
-    batch: "pa.RecordBatch"
-    """What is left, in its order."""
-    counts: dict[str, int]
-    """What was done, by reason: {"duplicate": 3}."""
+    id: str
+    text: str
+
+
+LookUp = Callable[["np.ndarray"], Callable[[int], Row]]
+"""From the places of documents to be looked at again, in order, to what gives the document at one of them."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,16 @@ class Decision:
     name: str
     observe: "Callable[[pa.RecordBatch], Any]"
     """Some bytes for each document."""
-    decide: Callable[[Iterable[Any]], Any]
-    """From the observations of all batches, in order."""
+    decide: Callable[..., Any]
+    """From the observations of all batches, in order, which may be gone through more than once; and from a `LookUp`
+    where it reads texts again."""
     apply: "Callable[[pa.RecordBatch, Any], Outcome]"
     settings: dict[str, Any] = field(default_factory=dict)
     """What the result depends on besides the documents; JSON types."""
+    reads: bool = False
+    """Whether it reads texts again."""
+    told: Callable[[Any], dict[str, Any]] | None = None
+    """What the report tells of what was decided; JSON types."""
 
 
 def joined(observations: Iterable[Arrays]) -> Arrays:

@@ -12,7 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from dodam.data.cleaning.steps import Cleaning, clean_batch
+from dodam.data.decision import texts_as_bytes
+from dodam.data.outcome import removed_of
 from dodam.data.parts import PART_BYTES, Reading, is_file
+from dodam.data.pipeline import GROUP_BYTES, batches, long_enough
 from dodam.data.progress import duration
 from dodam.data.readers import suffix
 from dodam.data.sources import Document, Input, Skipped, documents
@@ -53,7 +57,9 @@ class Estimate:
         self.left_out.update(other.left_out)
 
 
-def estimate(inputs: Sequence[Input], reading: Reading, min_characters: int, skipped: Skipped) -> dict[str, Estimate]:
+def estimate(
+    inputs: Sequence[Input], reading: Reading, cleaning: Cleaning, min_characters: int, skipped: Skipped
+) -> dict[str, Estimate]:
     """An estimate for each source. DataError for a file whose beginning cannot be read, unless such are skipped."""
     found: dict[str, Estimate] = {}
     unseen: dict[str, Estimate] = {}
@@ -63,7 +69,7 @@ def estimate(inputs: Sequence[Input], reading: Reading, min_characters: int, ski
         if one.name in found and time.monotonic() - started > LONGEST_LOOK:
             unseen.setdefault(one.name, Estimate()).add(Estimate(files=1, file_bytes=size))
             continue
-        look = _look(one, reading, min_characters, skipped)
+        look = _look(one, reading, cleaning, min_characters, skipped)
         look.file_bytes = size
         found.setdefault(one.name, Estimate()).add(look, share=1.0 if look.exact else _share_read(one, look, size))
     for name, rest in unseen.items():
@@ -83,26 +89,31 @@ class Look(Estimate):
     """The id of the last of them."""
 
 
-def _look(one: Input, reading: Reading, min_characters: int, skipped: Skipped) -> Look:
+def _look(one: Input, reading: Reading, cleaning: Cleaning, min_characters: int, skipped: Skipped) -> Look:
     choices: dict[str, Any] = {key: getattr(reading, key) for key in ("columns", "encoding", "license", "seed")}
-    look, texts = Look(files=1), set[str]()
+    look, seen = Look(files=1), set[bytes]()
     before = skipped.count
     started = time.monotonic()
-    documents_of: Iterator[Document] = documents([one], **choices, skipped=skipped)
-    most = FIRST + 1 if is_file(one.path) else None  # else there are no bytes to judge it by
-    for document in islice(documents_of, most):
-        if most and look.sampled == FIRST:
-            look.exact = False
-            break
-        size = len(document.text.encode())
-        reason = "empty" if not size else "too short" if len(document.text) < min_characters else ""
-        reason = reason or ("duplicate" if document.text in texts else "")
-        look.sampled, look.last = look.sampled + 1, document.id
-        look.languages[document.language] += size
-        look.left_out.update([reason] if reason else [])
-        look.documents += not reason
-        look.bytes += 0 if reason else size
-        texts.add(document.text)
+    documents_of: Iterator[Document] = documents([one], **choices, skipped=skipped, raw=True)
+    first = list(islice(documents_of, FIRST + 1 if is_file(one.path) else None))  # else no bytes to judge it by
+    if is_file(one.path) and len(first) > FIRST:
+        look.exact = False
+        first.pop()
+    look.sampled, look.last = len(first), first[-1].id if first else ""
+    for batch in batches(first, 0, GROUP_BYTES):
+        done = [outcome for _, outcome in clean_batch(batch, cleaning)]
+        done.append(long_enough(done[-1].batch, min_characters))
+        for outcome in done:
+            look.left_out.update(removed_of(outcome.counts))
+        left = done[-1].batch
+        for text, language in zip(texts_as_bytes(left), left.column("language").to_pylist(), strict=True):
+            look.languages[language] += len(text)
+            if text in seen:
+                look.left_out["duplicate"] += 1
+                continue
+            seen.add(text)
+            look.documents += 1
+            look.bytes += len(text)
     look.seconds = time.monotonic() - started
     look.left_out.update({"unreadable": skipped.count - before} if skipped.count > before else {})
     return look

@@ -190,8 +190,8 @@ def grouped(items: Sequence[T], size: Callable[[T], int], most: int) -> list[lis
 
 
 def read_part(part: Part, reading: Reading, skipped: Skipped, folder: Path) -> Iterator[Document]:
-    """The cleaned documents of a part. Ranges are copied into `folder` one by one, so that every reader can read them;
-    documents and errors name the file and the line that they come from."""
+    """The documents of a part, not cleaned yet. Ranges are copied into `folder` one by one, so that every reader can
+    read them; documents and errors name the file and the line that they come from."""
     for piece in part.pieces:
         if piece.whole:
             yield from _documents(piece.path, piece.source, reading, skipped)
@@ -211,7 +211,7 @@ def read_part(part: Part, reading: Reading, skipped: Skipped, folder: Path) -> I
 def _documents(path: str, source: str, reading: Reading, skipped: Skipped) -> Iterator[Document]:
     one = Input(path, Source(path), source)
     choices = {"columns": reading.columns, "encoding": reading.encoding, "license": reading.license}
-    yield from documents([one], **choices, skipped=skipped, seed=reading.seed, told=False)  # type: ignore[arg-type]
+    yield from documents([one], **choices, skipped=skipped, seed=reading.seed, told=False, raw=True)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The pipeline of `prepare`: parts -> cleaned batches -> decisions over all of them -> the files of a data folder.
 
-Each part is read and cleaned by one call, then goes through one pass for each decision (decision.py), then into a file
-of each split. Every call is a task for an engine: it reads files, writes files into the work folder and leaves a note
-(work.py); what is noted is not done again. Batches stream; what is kept of all documents is some bytes each.
+Each part is read and cleaned (cleaning/steps.py) by one call, then goes through one pass for each decision
+(decision.py), then into a file of each split. Every call is a task for an engine: it reads files, writes files into
+the work folder and leaves a note (work.py); what is noted is not done again. Batches stream; what is kept of all
+documents is some bytes each.
 
     WORK/0/00012.parquet  part 12 as it was read; 00012.observed is what the first decision wants to know of it
     WORK/1/00012.parquet  part 12 after the first decision, which came to WORK/1/decided; and so on
@@ -10,10 +11,11 @@ of each split. Every call is a task for an engine: it reads files, writes files 
 """
 
 import pickle
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,9 +24,12 @@ from typing import TYPE_CHECKING, Any
 from dodam import __version__
 from dodam import config as configs
 from dodam.data import parts, split, work
-from dodam.data.decision import Decision, Outcome, num_bytes, num_characters
+from dodam.data.cleaning.steps import Cleaning, clean_batch
+from dodam.data.decision import Decision, num_bytes, num_characters
 from dodam.data.documents import COLUMNS
 from dodam.data.engine import Engine, run
+from dodam.data.lookup import looked_up
+from dodam.data.outcome import Outcome, Sample, dropped, first_samples
 from dodam.data.parts import Part, Reading, read_part
 from dodam.data.readers.notes import NOTED, taken, tell
 from dodam.data.sources import Document, Skipped
@@ -46,6 +51,7 @@ class Job:
     folder: Path
     """The work folder."""
     reading: Reading
+    cleaning: Cleaning
     min_characters: int
     decisions: tuple[Decision, ...]
     sources: tuple[str, ...]
@@ -84,33 +90,37 @@ Told = Callable[[int], None]
 def execute(
     job: Job, all_parts: Sequence[Part], engine: Engine, told: Callable[[str, int, int], Told]
 ) -> dict[str, Any]:
-    """All passes; the documents then lie in WORK/folder. Returns what was counted: `skipped`, `removed`, `files`.
+    """All passes; the documents then lie in WORK/folder. Returns `skipped`, `counts` of what was done by reason, the
+    first `samples` of it, what is `told` of decisions by name, and what the `files` hold.
 
     `told` is asked for what wants to hear of progress, with the name of a pass, its bytes, and how many of them a run
     before this one has done. DataError where a part cannot be read."""
     size = sum(part.size for part in all_parts)
     found = _pass(engine, read, job, [(job, part) for part in all_parts], _part_note, partial(told, "reading", size))
     skipped = Skipped(job.reading.skip_bad)
-    removed: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    samples: list[Sample] = []
+    told_of: dict[str, Any] = {}
     for one in found:
-        removed.update(one["removed"])
         NOTED.update(one["noted"])
         skipped.count += one["skipped"]
         skipped.first = skipped.first or one["first"]
         skipped.files += one["files"]
     tell("prepare")
+    _add(counts, samples, found)
     for number, decision in enumerate(job.decisions, start=1):
-        _decide(job, number, decision.decide, len(all_parts))
+        decided = _decide(job, number, len(all_parts), decision.decide, decision.reads)
+        if decision.told is not None:
+            told_of[decision.name] = decision.told(decided)
         tasks = [(job, number, part) for part in all_parts]
         found = _pass(engine, apply, job, tasks, _pass_note, partial(told, decision.name, size))
-        for one in found:
-            removed.update(one["removed"])
-    last = len(job.decisions)
-    chosen = partial(split.decide, share=job.validation, num_sources=len(job.sources))
+        _add(counts, samples, found)
+    result = {"skipped": skipped, "counts": counts, "samples": first_samples(samples), "told": told_of}
     kept = sum(one["bytes"] for one in found)
     if not kept:
-        return {"skipped": skipped, "removed": removed, "files": []}
-    _decide(job, last + 1, chosen, len(all_parts))
+        return {**result, "files": []}
+    chosen = partial(split.decide, share=job.validation, num_sources=len(job.sources))
+    _decide(job, len(job.decisions) + 1, len(all_parts), chosen)
     groups = parts.grouped(list(enumerate(found)), lambda entry: entry[1]["bytes"], FILE_BYTES)
     tasks = [(job, _file_task(index, group)) for index, group in enumerate(groups)]
     written = _pass(engine, write, job, tasks, _file_note, partial(told, "writing", kept))
@@ -118,7 +128,14 @@ def execute(
     for file in (job.folder / "folder").rglob("*.*"):  # of a run with other settings
         if file.relative_to(job.folder / "folder").as_posix() not in made:
             file.unlink()
-    return {"skipped": skipped, "removed": removed, "files": written}
+    return {**result, "files": written}
+
+
+def _add(counts: Counter[str], samples: list[Sample], found: Sequence[dict[str, Any]]) -> None:
+    """What a pass did to each part, to what those before it did."""
+    for one in found:
+        counts.update(one["counts"])
+        samples += [Sample(*sample) for sample in one["samples"]]
 
 
 def _file_task(number: int, group: Sequence[tuple[int, dict[str, Any]]]) -> FileTask:
@@ -146,12 +163,35 @@ def _pass(
     return [one for one in found if one is not None]
 
 
-def _decide(job: Job, number: int, decide: Callable[[Iterable[Any]], Any], num_parts: int) -> None:
+@dataclass(frozen=True)
+class Observed:
+    """What a pass observed of all batches, in order, as often as it is asked for."""
+
+    job: Job
+    number: int
+    num_parts: int
+
+    def __iter__(self) -> Iterator[Any]:
+        for part in range(self.num_parts):
+            yield from _load(self.job.path(self.number, part, ".observed"))
+
+    def batches(self) -> "Iterator[pa.RecordBatch]":
+        """The batches themselves."""
+        for part in range(self.num_parts):
+            yield from read_batches(self.job.path(self.number, part, ".parquet"))
+
+
+def _decide(job: Job, number: int, num_parts: int, decide: Callable[..., Any], reads: bool = False) -> Any:
     """Decide on what was observed in the pass before, and leave it where the workers of pass `number` read it."""
-    observed = (one for part in range(num_parts) for one in _load(job.path(number - 1, part, ".observed")))
-    decided = decide(observed)
+    observed = Observed(job, number - 1, num_parts)
+    if reads:
+        with tempfile.TemporaryFile(dir=job.folder) as texts:
+            decided = decide(observed, lambda wanted: looked_up(observed.batches(), wanted, texts))
+    else:
+        decided = decide(observed)
     with work.new_file(job.decided(number)) as file:
         pickle.dump(decided, file)
+    return decided
 
 
 def _load(path: Path) -> Any:
@@ -168,6 +208,7 @@ def _part_note(task: tuple[Job, Part]) -> tuple[Path, str, int]:
         "version": __version__,
         "reading": reading,
         "pieces": [list(vars(piece).values()) for piece in part.pieces],
+        "cleaning": vars(job.cleaning),
         "min_characters": job.min_characters,
         "group_bytes": job.group_bytes,
         "sources": job.sources,
@@ -193,7 +234,7 @@ def read(task: tuple[Job, Part]) -> dict[str, Any]:
     skipped = Skipped(job.reading.skip_bad, job.reading.otherwise)
     job.path(0, 0).parent.mkdir(parents=True, exist_ok=True)
     found = read_part(part, job.reading, skipped, job.folder)
-    outcomes = (long_enough(batch, job.min_characters) for batch in batches(found, part.number, job.group_bytes))
+    outcomes = (_cleaned(batch, job) for batch in batches(found, part.number, job.group_bytes))
     counts = _write_part(job, 0, part.number, outcomes)
     counts |= {"skipped": skipped.count, "first": skipped.first, "files": skipped.files, "noted": taken()}
     path, fingerprint, _ = _part_note(task)
@@ -206,7 +247,8 @@ def apply(task: tuple[Job, int, Part]) -> dict[str, Any]:
     decided = _load(job.decided(number))
     decision = job.decisions[number - 1]
     before = read_batches(job.path(number - 1, part.number, ".parquet"))
-    counts = _write_part(job, number, part.number, (decision.apply(batch, decided) for batch in before))
+    outcomes = (_applied(decision, decided, batch, job.min_characters) for batch in before)
+    counts = _write_part(job, number, part.number, outcomes)
     path, fingerprint, _ = _pass_note(task)
     return work.note(path, fingerprint, [path.with_suffix(".parquet"), path.with_suffix(".observed")], counts)
 
@@ -229,36 +271,51 @@ def batches(found: Iterable[Document], part: int, group_bytes: int) -> "Iterator
         yield pa.RecordBatch.from_pylist(rows, schema=schema(places=True))
 
 
+def _cleaned(batch: "pa.RecordBatch", job: Job) -> list[Outcome]:
+    done = [outcome for _, outcome in clean_batch(batch, job.cleaning)]
+    return [*done, long_enough(done[-1].batch, job.min_characters)]
+
+
+def _applied(decision: Decision, decided: Any, batch: "pa.RecordBatch", least: int) -> list[Outcome]:
+    done = decision.apply(batch, decided)
+    return [done, long_enough(done.batch, least)]
+
+
 def long_enough(batch: "pa.RecordBatch", least: int) -> Outcome:
     """The documents of so many characters."""
-    import pyarrow as pa
+    import numpy as np
 
     lengths = num_characters(batch)
-    empty, short = lengths == 0, (lengths > 0) & (lengths < least)
-    counts = {"empty": int(empty.sum()), "too short": int(short.sum())}
-    return Outcome(batch.filter(pa.array(~(empty | short))), counts)
+    rows = np.flatnonzero(lengths < max(least, 1)).tolist()
+    return dropped(batch, {row: "too short" if lengths[row] else "empty" for row in rows})
 
 
-def _write_part(job: Job, number: int, part: int, outcomes: Iterable[Outcome]) -> dict[str, Any]:
-    """Batches and what the next decision wants to know of them, into the work folder; returns the counts."""
+def _write_part(job: Job, number: int, part: int, outcomes: Iterable[Sequence[Outcome]]) -> dict[str, Any]:
+    """What is left of batches after the last of their steps, and what the next decision wants to know of it, into the
+    work folder; returns the counts."""
     import pyarrow.parquet as pq
 
     observe, observed = job.observe(number), []
-    removed: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    samples: list[Sample] = []
     size = 0
     with (
         work.new_file(job.path(number, part, ".parquet")) as file,
         pq.ParquetWriter(file, schema(places=True), compression="lz4", use_dictionary=False) as writer,
     ):
-        for outcome in outcomes:
-            removed.update({reason: count for reason, count in outcome.counts.items() if count})
-            size += num_bytes(outcome.batch)
-            observed.append(observe(outcome.batch))
-            if outcome.batch.num_rows:
-                writer.write_batch(outcome.batch)
+        for steps in outcomes:
+            for outcome in steps:
+                counts.update(outcome.counts)
+                samples += outcome.samples
+            samples = first_samples(samples)
+            left = steps[-1].batch
+            size += num_bytes(left)
+            observed.append(observe(left))
+            if left.num_rows:
+                writer.write_batch(left)
     with work.new_file(job.path(number, part, ".observed")) as file:
         pickle.dump(observed, file)
-    return {"removed": dict(removed), "bytes": size}
+    return {"counts": dict(counts), "samples": [astuple(one) for one in samples], "bytes": size}
 
 
 def read_batches(path: Path) -> "Iterator[pa.RecordBatch]":

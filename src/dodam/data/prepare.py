@@ -1,26 +1,29 @@
 """Stage `prepare`: text of any kind -> a data folder.
 
 In: sources (files, folders, globs, `sample:text`). Out: a folder with cleaned documents in Parquet, split into train
-and validation, a manifest and a report. Texts are put into NFC and freed of control characters; exact duplicates are
-removed. The work is done by pipeline.py in a work folder beside --out, where a killed run goes on; the finished folder
-is put in place in one move; asked for again with the same files and settings it is left as it is.
+and validation, a manifest and a report. Texts are cleaned (cleaning/steps.py); duplicates are removed, and what a model
+is to be tested with. The work is done by pipeline.py in a work folder beside --out, where a killed run goes on; the
+finished folder is put in place in one move; asked for again with the same files and settings it is left as it is.
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from dodam import __version__, files
 from dodam import config as configs
 from dodam.data import data_report, estimate, parts, pipeline, work
+from dodam.data.cleaning.steps import Cleaning
+from dodam.data.decision import Decision
 from dodam.data.documents import FORMAT, read_manifest
 from dodam.data.engine import Engine, EngineName, cores, engine
 from dodam.data.engine import run as run_tasks
-from dodam.data.exact import EXACT_DUPLICATES
+from dodam.data.outcome import changed_of, removed_of
 from dodam.data.parts import Reading, Survey, is_file
 from dodam.data.progress import Progress
 from dodam.data.sources import OR_SKIP, Input, Skipped, Source, checksum, inputs_of
@@ -43,10 +46,15 @@ class Prepare:
     """Leave out rows and files that cannot be read, and count them, instead of stopping at the first."""
     validation: Annotated[float, Gt(0), Lt(0.5)] = 0.01
     """Share of documents held back for measuring; at least one of every source."""
+    clean: Cleaning = field(default_factory=Cleaning)
     deduplicate: bool = True
     """Leave out documents whose text was there before."""
+    near_duplicates: Annotated[float, Ge(0.1), Le(1)] | None = None
+    """Leave out documents, too, of which this share was there before: 0.7 finds copies that were edited."""
+    contamination: tuple[str, ...] = ()
+    """Files of rows that a model is to be tested with, FILE or NAME=FILE: passages that stand in them are cut out."""
     min_characters: Annotated[int, Ge(1)] = 1
-    """Leave out shorter documents."""
+    """Leave out documents that are shorter when they are clean."""
     license: str = ""
     """The licence of the text, noted with every document whose row tells no `license` of its own."""
     tokenizer: Path | None = None
@@ -69,20 +77,24 @@ HOW = ("out", "tokenizer", "dry_run", "workers", "engine", "ray_address")
 
 def run(config: Prepare) -> dict[str, Any]:
     """Write the data folder and return what --json prints. See the file's head."""
+    if config.near_duplicates is not None and not config.deduplicate:
+        mend = "Leave out one of the two."
+        raise UsageError("near duplicates go, and equal texts are to stay", where="--near-duplicates", mend=mend)
     inputs = inputs_of(config.data)
     reading = Reading(config.columns, config.encoding, config.license, config.seed, config.skip_bad, otherwise=OR_SKIP)
     if config.dry_run:
         return _dry_run(config, inputs, reading)
     refuse_out(config.out, inputs)
+    decisions = _decisions(config)
     with engine(config.engine, config.workers or cores(), config.ray_address) as where:
         surveys = look_at(inputs, reading, where)
         checksums = {one.path: found.checksum for one, found in zip(inputs, surveys, strict=True)}
-        fingerprint = _fingerprint(config, inputs, checksums)
+        fingerprint = _fingerprint(config, inputs, checksums, decisions)
         manifest = _finished(config.out, fingerprint)
         if manifest:
             print(f"prepare: {config.out} is already done.", file=sys.stderr)
         else:
-            manifest = write(config, inputs, reading, surveys, where, fingerprint)
+            manifest = write(config, inputs, reading, surveys, where, decisions, fingerprint)
             print(data_report.summary(manifest), file=sys.stderr)
     work.remove(work.folder_of(config.out))
     if config.tokenizer is not None:
@@ -90,13 +102,13 @@ def run(config: Prepare) -> dict[str, Any]:
         from dodam.tokenizer.tokenizer import Tokenizer
 
         ensure_shards(config.out, Tokenizer.load(config.tokenizer), full=True)
-    result = {key: manifest[key] for key in ("documents", "bytes", "splits", "removed", "sources")}
+    result = {key: manifest[key] for key in ("documents", "bytes", "splits", "removed", "changed", "sources")}
     return {"out": str(config.out), **result}
 
 
 def _dry_run(config: Prepare, inputs: list[Input], reading: Reading) -> dict[str, Any]:
     skipped = Skipped(config.skip_bad, OR_SKIP)
-    found = estimate.estimate(inputs, reading, config.min_characters, skipped)
+    found = estimate.estimate(inputs, reading, config.clean, config.min_characters, skipped)
     if skipped.count:
         print(f"prepare: {skipped}", file=sys.stderr)
     print(estimate.told(found, config.workers or cores()))
@@ -130,11 +142,47 @@ def _size(path: str) -> int:
         return 0
 
 
-def _fingerprint(config: Prepare, inputs: list[Input], checksums: dict[str, str]) -> str:
+def _decisions(config: Prepare) -> tuple[Decision, ...]:
+    """What depends on all documents, in order. DataError for an evaluation set that cannot be read."""
+    from dodam.data import contamination, duplicates
+    from dodam.data.cleaning import repeated_lines
+
+    found = []
+    if share := config.clean.repeated_lines:
+        decide = partial(repeated_lines.decide, share=share)
+        found.append(Decision("repeated lines", repeated_lines.observe, decide, repeated_lines.apply, {"share": share}))
+    if near := config.near_duplicates:
+        observe, decide = (partial(function, near=near) for function in (duplicates.observe, duplicates.decide))
+        found.append(
+            Decision(
+                "near duplicates", observe, decide, duplicates.apply, {"near": near}, reads=True, told=duplicates.told
+            )
+        )
+    elif config.deduplicate:
+        found.append(Decision("exact duplicates", duplicates.observe, duplicates.decide, duplicates.apply))
+    if sets := contamination.sets_of(config.contamination):
+        contamination.grams_of_files(sets)
+        observe = partial(contamination.observe_files, sets=sets)
+        decide = partial(contamination.decide_files, sets=sets)
+        checksums = {one.name: one.checksum for one in sets}
+        found.append(
+            Decision("contamination", observe, decide, contamination.apply, checksums, told=contamination.told)
+        )
+    return tuple(found)
+
+
+def _fingerprint(config: Prepare, inputs: list[Input], checksums: dict[str, str], decisions: Sequence[Decision]) -> str:
     settings = {key: value for key, value in configs.to_json(config).items() if key not in HOW}
     named = [[one.path, one.name, checksums[one.path]] for one in inputs]
     sizes = [parts.PART_BYTES, pipeline.FILE_BYTES, pipeline.GROUP_BYTES]
-    made_from = {"config": settings, "inputs": named, "format": FORMAT, "version": __version__, "sizes": sizes}
+    made_from = {
+        "config": settings,
+        "decisions": [[one.name, one.settings] for one in decisions],
+        "inputs": named,
+        "format": FORMAT,
+        "version": __version__,
+        "sizes": sizes,
+    }
     return configs.fingerprint(made_from)
 
 
@@ -157,6 +205,7 @@ def write(
     reading: Reading,
     surveys: list[Survey],
     where: Engine,
+    decisions: tuple[Decision, ...],
     fingerprint: str,
 ) -> dict[str, Any]:
     """Make the data folder in the work folder and put it in place; returns the manifest. DataError when nothing is
@@ -165,8 +214,9 @@ def write(
     job = pipeline.Job(
         folder=folder,
         reading=reading,
+        cleaning=config.clean,
         min_characters=config.min_characters,
-        decisions=(EXACT_DUPLICATES,) if config.deduplicate else (),
+        decisions=decisions,
         sources=tuple(dict.fromkeys(one.name for one in inputs)),
         validation=config.validation,
         group_bytes=pipeline.GROUP_BYTES,
@@ -177,6 +227,7 @@ def write(
         with work.opened(folder):
             found = pipeline.execute(job, all_parts, where, lambda name, *sizes: Progress(f"prepare: {name}", *sizes))
             manifest = _manifest(inputs, found["files"], told_skipped(found))
+            manifest |= {"changed": changed_of(dict(sorted(found["counts"].items()))), "decided": found["told"]}
             if not any(one["splits"]["train"]["documents"] for one in found["files"]):
                 path = ", ".join(dict.fromkeys(one.source.path for one in inputs))
                 left_out = ", ".join(f"{count} {reason}" for reason, count in manifest["removed"].items())
@@ -185,7 +236,7 @@ def write(
             manifest |= {"fingerprint": fingerprint, "inputs": checksums}
             made = folder / "folder"
             files.write_json(made / "manifest.json", manifest)
-            files.write_atomic(made / data_report.REPORT, data_report.write(manifest, made))
+            files.write_atomic(made / data_report.REPORT, data_report.write(manifest, found["samples"], made))
             files.replace_dir(made, config.out)
     except DodamError:
         if len(all_parts) == 1:  # nothing is lost that would take long
@@ -196,10 +247,11 @@ def write(
 
 def told_skipped(found: dict[str, Any]) -> dict[str, int]:
     """What was left out, by reason; what could not be read is told here."""
+    removed = removed_of(found["counts"])
     if not found["skipped"].count:
-        return found["removed"]
+        return removed
     print(f"prepare: {found['skipped']}", file=sys.stderr)
-    return {**found["removed"], "unreadable": found["skipped"].count}
+    return {**removed, "unreadable": found["skipped"].count}
 
 
 def _manifest(inputs: list[Input], written: list[dict[str, Any]], removed: dict[str, int]) -> dict[str, Any]:

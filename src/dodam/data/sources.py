@@ -24,7 +24,7 @@ from dodam.data.readers.columnar import DATASET, dataset_files, dataset_of
 from dodam.data.readers.encodings import AUTO
 from dodam.data.readers.hub import HUB, hub_rows, parts, revision
 from dodam.data.readers.notes import note, tell
-from dodam.data.text import clean, language
+from dodam.data.text import clean, language, storable
 from dodam.errors import DataError, UsageError
 
 SAMPLE = "sample:"
@@ -60,7 +60,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Document:
-    """One cleaned text; `id` is FILE:LINE, `language` is ko, en or other."""
+    """One text; `id` is FILE:LINE, `language` is ko, en or other, or nothing where it is yet to be found out."""
 
     text: str
     id: str
@@ -161,9 +161,11 @@ def documents(
     license: str = "",
     seed: int = SAMPLE_SEED,
     told: bool = True,
+    raw: bool = False,
 ) -> Iterator[Document]:
-    """The cleaned documents of all inputs, in order. Rows give their column `text`, or the one that `columns` names for
-    it; a plain text file is one document, a long one is split at blank lines, a chat into its conversations.
+    """The cleaned documents of all inputs, in order, or with `raw` as they were read and without their language. Rows
+    give their column `text`, or the one that `columns` names for it; a plain text file is one document, a long one is
+    split at blank lines, a chat into its conversations.
 
     What readers noted is told at the end, unless somebody else does so (not `told`)."""
     unknown = sorted(columns.keys() - {"text"})
@@ -171,8 +173,9 @@ def documents(
         raise UsageError(f"{unknown[0]} is nothing a document has", where="--columns", mend="Known: text.")
     for one in inputs:
         for where, text, row in _texts(one.path, columns, encoding, skipped, seed):
-            text = clean(text)
-            yield Document(text, where, one.name, language(text), str(row.get("license") or license))
+            text = storable(text) if raw else clean(text)
+            found = "" if raw else language(text)
+            yield Document(text, where, one.name, found, str(row.get("license") or license))
     if told:
         tell("reading")
 

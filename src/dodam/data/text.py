@@ -17,6 +17,15 @@ def clean(text: str) -> str:
     return unicodedata.normalize("NFC", UNWANTED.sub("", text)).strip()
 
 
+def storable(text: str) -> str:
+    """The text without halves of surrogate pairs, which no UTF-8 can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="ignore").decode()
+    return text
+
+
 def language(text: str) -> str:
     """`ko`, `en` or `other`, by the share of Hangul and of Latin among the letters. A Hangul syllable says as much as
     two or three Latin letters, so a fifth of Hangul makes a Korean text, foreign names and code notwithstanding."""

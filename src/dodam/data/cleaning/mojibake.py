@@ -1,0 +1,78 @@
+"""Text that was read in the wrong encoding, put right: `í•œêµ­ì–´` and `ÇÑ±¹¾î` are `한국어` again.
+
+In: a batch. Out: the same documents with such lines repaired, counted by document. Two kinds of damage lose nothing
+and can be undone: UTF-8 read as a one-byte encoding (by `ftfy`, https://ftfy.readthedocs.io, in those lines alone that
+it is sure of), and EUC-KR read as Latin-1 (`euc_kr` below). Everything else in a text stays: quotation marks, widths,
+ligatures, and what was lost for good. It comes before control characters are removed, for they are half of the damage.
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+from dodam.data.outcome import Outcome, edits, texts_of
+from dodam.data.text import HANGUL
+from dodam.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+REASON = "documents changed: mojibake"
+HINT = re.compile(
+    "[\u00a0-\u02ff\u0370-\u052f\u201a-\u201e\u2020-\u2030\u221a\u2248\u2500-\u25ff][\u0080-\u0fff\u2000-\u2fff]"
+)
+"""A first byte of UTF-8 as some one-byte encoding shows it, and another byte behind it: what `ftfy` repairs has it."""
+LATIN_RUN = re.compile("[\u00a1-\u00fe]{2,}")
+EUC_HANGUL = re.compile("[\u00b0-\u00c8][\u00a1-\u00fe]")
+LEAST = 4  # syllables that a text must gain before so unlikely a thing is believed
+SHARE = 0.9  # of the accented letters in it that must be halves of syllables
+FREQUENT = re.compile("[이다는에의을고하지은를가로한도사아나그어시인해자리기있서스대]")
+OFTEN = 0.2  # of the syllables that must be among these, which are two in five in any Korean text
+
+
+def mojibake(batch: "pa.RecordBatch") -> Outcome:
+    """Every text with broken lines repaired. UsageError without the package ftfy."""
+    texts = texts_of(batch)
+    suspects = [row for row, text in enumerate(texts) if HINT.search(text)]
+    changed = {row: after for row in suspects if (after := repaired(texts[row])) != texts[row]}
+    return edits(batch, texts, changed, REASON)
+
+
+def repaired(text: str) -> str:
+    """The text with every line put right that is surely broken."""
+    lines = euc_kr(text).split("\n")
+    for place, line in enumerate(lines):
+        if HINT.search(line):
+            lines[place] = utf_8(line)
+    return "\n".join(lines)
+
+
+def utf_8(line: str) -> str:
+    """A line with UTF-8 that was read as a one-byte encoding decoded as what it is, where `ftfy` finds it to be so."""
+    try:
+        import ftfy
+    except ImportError:
+        raise UsageError("repairing mojibake needs the package ftfy", mend="pip install ftfy") from None
+    settings = ftfy.TextFixerConfig(
+        unescape_html=False, fix_c1_controls=False, replace_lossy_sequences=False, explain=False
+    )
+    return ftfy.fix_encoding(line, settings)
+
+
+def euc_kr(text: str) -> str:
+    """EUC-KR that was read as Latin-1, decoded. Two bytes of a syllable show as a sign or a capital from ° to È and any
+    letter behind it; where nearly all letters beyond ASCII come in such pairs, the text is no European language."""
+    beyond = sum(map(len, re.findall("[\u00a1-\u00fe]", text))) if EUC_HANGUL.search(text) else 0
+    if not beyond:
+        return text
+    after = LATIN_RUN.sub(_decoded, text)
+    gained = len(HANGUL.findall(after)) - len(HANGUL.findall(text))
+    frequent = len(FREQUENT.findall(after)) - len(FREQUENT.findall(text))
+    sure = gained >= LEAST and 2 * gained >= SHARE * beyond and frequent >= OFTEN * gained
+    return after if sure else text
+
+
+def _decoded(match: re.Match[str]) -> str:
+    try:
+        return match[0].encode("latin-1").decode("euc_kr")
+    except UnicodeDecodeError:
+        return match[0]
