@@ -141,6 +141,8 @@ def test_the_stage_dies_with_a_killed_runner(workplace):
 
 def test_a_signal_lets_the_stage_save_and_says_how_to_go_on(workplace):
     stopped = start_until("base", ["base.pause=0.05", "base.steps=10000"])
+    while not Path("runs/r/base/state").exists():  # its first step is done
+        time.sleep(0.01)
     stopped.send_signal(signal.SIGTERM)
     _, err = stopped.communicate(timeout=20)
     assert stopped.returncode == 1
