@@ -370,7 +370,7 @@ def start_until(stage: str, overrides: list[str]) -> subprocess.Popen:
     """`dodam run` in a process of its own, up to the moment the stage has begun."""
     words = ["run", "r.toml", *(word for text in overrides for word in ("--set", text))]
     process = subprocess.Popen([sys.executable, STAGES, "cli", *words], stderr=subprocess.PIPE, text=True)
-    while not Path("runs/r", stage, "log").exists():
+    while not starts(stage):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     return process
