@@ -5,7 +5,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batches import batch, cut, texts_of
@@ -105,6 +105,8 @@ KOREAN_TEXT = st.text(
 
 @settings(max_examples=60, deadline=None)
 @given(KOREAN_TEXT)
+@example("가로×‘세로’ 크기")
+@example("3×“큰 것”")
 def test_korean_comes_through_untouched(text: str) -> None:
     assert repaired(text) == text
     assert "\n".join(utf_8(line) for line in euc_kr(text).split("\n")) == text  # without the hint too

@@ -28,7 +28,7 @@ ENOUGH = 50  # letters below which the model only guesses
 READ = 600  # characters the model reads
 SURE, LIKELY = 0.9, 0.5  # of a language other than English in Latin letters; of any in other letters
 ENGLISH = re.compile(r"\b(the|and|of|to|that|with|for|this|is|are|was)\b", re.ASCII | re.IGNORECASE)
-DIFFERENT = 4  # of these words make a text English without asking the model, which takes ten times as long
+DIFFERENT = 3  # of these words, `the` among them, make a text English without asking the model, which is slow
 
 
 def languages(batch: "pa.RecordBatch", wanted: Sequence[str] = ()) -> Outcome:
@@ -53,10 +53,16 @@ def language(text: str) -> str:
         return "ko"
     by_letters = "en" if latin > 0.5 * letters else ""
     start = text[:READ]
-    if letters < ENOUGH or (by_letters and len({word.lower() for word in ENGLISH.findall(start)}) >= DIFFERENT):
+    if letters < ENOUGH or (by_letters and _is_surely_english(start)):
         return by_letters
     name, probability = _identifier().classify(start)
-    return name if probability >= (SURE if by_letters else LIKELY) else by_letters
+    # Korean is told by its letters alone, above.
+    return name if name != "ko" and probability >= (SURE if by_letters else LIKELY) else by_letters
+
+
+def _is_surely_english(text: str) -> bool:
+    found = {word.lower() for word in ENGLISH.findall(text)}
+    return "the" in found and len(found) >= DIFFERENT
 
 
 @cache

@@ -21,6 +21,8 @@ HINT = re.compile(
     "[\u00a0-\u02ff\u0370-\u052f\u201a-\u201e\u2020-\u2030\u221a\u2248\u2500-\u25ff][\u0080-\u0fff\u2000-\u2fff]"
 )
 """A first byte of UTF-8 as some one-byte encoding shows it, and another byte behind it: what `ftfy` repairs has it."""
+HEBREW = re.compile("[\u0590-\u05ff]")
+WORD = 3  # letters of Hebrew that a line must gain: in `가로×‘세로’` a sign and a quotation mark look like one
 LATIN_RUN = re.compile("[\u00a1-\u00fe]{2,}")
 EUC_HANGUL = re.compile("[\u00b0-\u00c8][\u00a1-\u00fe]")
 LEAST = 4  # syllables that a text must gain before so unlikely a thing is believed
@@ -55,7 +57,8 @@ def utf_8(line: str) -> str:
     settings = ftfy.TextFixerConfig(
         unescape_html=False, fix_c1_controls=False, replace_lossy_sequences=False, explain=False
     )
-    return ftfy.fix_encoding(line, settings)
+    after = ftfy.fix_encoding(line, settings)
+    return line if 0 < len(HEBREW.findall(after)) - len(HEBREW.findall(line)) < WORD else after
 
 
 def euc_kr(text: str) -> str:
