@@ -74,6 +74,21 @@ def test_of_a_data_folder_only_the_training_split_is_read(text: Path, tmp_path: 
     assert result["bytes_learned_from"] == manifest["splits"]["train"]["bytes"] < manifest["bytes"]
 
 
+def test_several_data_folders_are_read_and_files_not_beside_them(text: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(text.read_text(encoding="utf-8").replace("사과", "배"), encoding="utf-8")
+    sizes = 0
+    for name, path in (("one", text), ("two", other)):
+        prepare(Prepare(data=(str(path),), out=tmp_path / name, validation=0.2))
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text(encoding="utf-8"))
+        sizes += manifest["splits"]["train"]["bytes"]
+    both = (str(tmp_path / "one"), str(tmp_path / "two"))
+    result = run(TokenizerTrain(data=both, out=tmp_path / "tokenizer", vocabulary=512))
+    assert result["bytes_learned_from"] == sizes
+    with pytest.raises(UsageError, match="data folders and files cannot be read together"):
+        run(TokenizerTrain(data=(both[0], str(text)), out=tmp_path / "mixed"))
+
+
 def test_of_much_text_an_even_sample_is_read(text: Path, tmp_path: Path) -> None:
     whole = sum(len(line.encode()) for line in LINES)
     result = learn(text, tmp_path / "tokenizer", sample_bytes=whole // 2)

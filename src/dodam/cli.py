@@ -37,6 +37,7 @@ COMMANDS = {
     "doctor": Command("dodam.doctor", "Doctor", "Say what this machine can do, and how to mend what is wrong with it."),
     "sample": Command("dodam.sample.write", "Sample", "Write the bundled corpus as files to look at."),
     "prepare": Command("dodam.data.prepare", "Prepare", "Clean text and write a data folder.", "Stages"),
+    "preview": Command("dodam.data.preview", "Preview", "Show what rows are read as, check and convert them."),
     "tokenizer train": Command("dodam.tokenizer.train", "TokenizerTrain", "Learn a vocabulary from text."),
     "tokenizer show": Command("dodam.tokenizer.show", "TokenizerShow", "Show how a text is cut into tokens."),
     "tokenizer compare": Command(

@@ -4,7 +4,6 @@ In: files of chat messages (OpenAI, ShareGPT), of instructions (Alpaca, Dolly) o
 `Conversation`s, and their ids with a flag for every token that is learned. `sft`, `chat` and `serve` all encode here.
 """
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,7 +91,12 @@ class Encoded:
 
 
 def read_conversations(
-    data: Iterable[str], *, columns: dict[str, str] | None = None, skip_bad: bool = False, encoding: str = "auto"
+    data: Iterable[str],
+    *,
+    columns: dict[str, str] | None = None,
+    skip_bad: bool = False,
+    encoding: str = "auto",
+    skipped: Skipped | None = None,
 ) -> Iterator[Conversation]:
     """All conversations in files, folders, globs, feedback stores or `sample:chat`. The format is found out row by row.
 
@@ -103,7 +107,7 @@ def read_conversations(
     if unknown:
         known = ", ".join(ROLES_OF_COLUMNS)
         raise UsageError(f"{unknown[0]} is nothing a conversation has", where="--columns", mend=f"Known: {known}.")
-    skipped, found = Skipped(skip_bad, OR_SKIP), False
+    skipped, found = skipped or Skipped(skip_bad, OR_SKIP), False
     for path in data:
         for where, row in rows_of(path, columns, encoding, skipped):
             try:
@@ -113,8 +117,7 @@ def read_conversations(
                 continue
             found = True
             yield conversation
-    if skipped.count:
-        print(f"{skipped}", file=sys.stderr)
+    skipped.tell()
     if not found:
         raise DataError("there is no conversation here", where=", ".join(data))
 

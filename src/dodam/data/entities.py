@@ -52,6 +52,7 @@ def read_tagged(
     labels: Labels | None = None,
     encoding: str = "auto",
     skip_bad: bool = False,
+    skipped: Skipped | None = None,
 ) -> list[TaggedText]:
     """All texts of files, folders and globs. `labels`: the set their entities must be of, where it is given. A text
     that cannot be used is a DataError, or with `skip_bad` left out."""
@@ -59,7 +60,7 @@ def read_tagged(
     if unknown := sorted(columns.keys() - USUAL.keys()):
         mend = f"Known: {', '.join(USUAL)}."
         raise UsageError(f"{unknown[0]} is nothing a tagged text has", where="--columns", mend=mend)
-    skipped = Skipped(skip_bad, OR_SKIP)
+    skipped = skipped or Skipped(skip_bad, OR_SKIP)
     found: list[TaggedText] = []
     for path in chain.from_iterable(map(files_of, data)):
         rows = suffix(path) in ROWS
@@ -71,8 +72,7 @@ def read_tagged(
                 found.append(checked(one, labels))
             except DataError as error:
                 skipped.add(error)
-    if skipped.count:
-        print(f"{skipped}", file=sys.stderr)
+    skipped.tell()
     if not found:
         raise DataError("holds no texts", where=", ".join(data), mend="Name files with texts in them.")
     return found

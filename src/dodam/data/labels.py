@@ -86,6 +86,7 @@ def read_examples(
     skip_bad: bool = False,
     labelled: bool = True,
     pairs: bool | None = None,
+    skipped: Skipped | None = None,
 ) -> list[Example]:
     """All examples of files, folders and globs. `labels`: the set they must be of, where it is given.
 
@@ -93,7 +94,8 @@ def read_examples(
     regression takes it where there is one. A row that cannot be used is a DataError, or with `skip_bad` left out."""
     columns = dict(columns or {})
     check_columns(columns, task, pairs)
-    skipped, found = Skipped(skip_bad, OR_SKIP if labelled else ""), []
+    skipped = skipped or Skipped(skip_bad, OR_SKIP if labelled else "")
+    found = []
     for path in chain.from_iterable([one] if one == STDIN else files_of(one) for one in data):
         rows = read_table(path, columns, encoding, skipped, labelled=labelled)
         roles = roles_of(path, rows, columns, task, labelled=labelled, pairs=pairs)
@@ -102,8 +104,7 @@ def read_examples(
                 found.append(example_of(row, roles, task, labels, where))
             except DataError as error:
                 skipped.add(error)
-    if skipped.count:
-        print(f"{skipped}", file=sys.stderr)
+    skipped.tell()
     if not found:
         raise DataError("holds no texts", where=", ".join(data), mend="Name files with rows in them.")
     return found

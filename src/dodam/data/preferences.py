@@ -105,7 +105,12 @@ class Judged:
 
 
 def read_rankings(
-    data: Iterable[str], *, columns: Mapping[str, str] | None = None, encoding: str = "auto", skip_bad: bool = False
+    data: Iterable[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    encoding: str = "auto",
+    skip_bad: bool = False,
+    skipped: Skipped | None = None,
 ) -> list[Ranking]:
     """All rankings in files, folders, globs, feedback stores or `sample:preferences`; forms are found out row by row.
 
@@ -115,7 +120,7 @@ def read_rankings(
     if unknown := sorted(columns.keys() - set(COLUMNS) - set(INSIDE)):
         known = ", ".join((*COLUMNS, *INSIDE))
         raise UsageError(f"{unknown[0]} is nothing a ranking has", where="--columns", mend=f"Known: {known}.")
-    skipped = Skipped(skip_bad, OR_SKIP)
+    skipped = skipped or Skipped(skip_bad, OR_SKIP)
     found: list[Ranking] = []
     said = Said()
     for path in data:
@@ -128,8 +133,7 @@ def read_rankings(
                 skipped.add(error)
                 continue
             found.append(ranking)
-    if skipped.count:
-        print(f"{skipped}", file=sys.stderr)
+    skipped.tell()
     if said.repeated:
         print(f"{said.repeated} rankings are repetitions of others and count once.", file=sys.stderr)
     if not found:

@@ -4,7 +4,6 @@ In come files; out come questions, their contexts as they are, each answer with 
 be used is a DataError that names it.
 """
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -57,6 +56,7 @@ def read_questions(
     encoding: str = "auto",
     skip_bad: bool = False,
     answered: bool = True,
+    skipped: Skipped | None = None,
 ) -> list[Question]:
     """All questions of files, folders and globs. `answered`: False reads no answers. One that cannot be used is a
     DataError, or with `skip_bad` left out."""
@@ -65,7 +65,7 @@ def read_questions(
     if unknown := sorted(columns.keys() - set(known)):
         mend = f"Known: {', '.join(known)}."
         raise UsageError(f"{unknown[0]} is nothing that is read here", where="--columns", mend=mend)
-    skipped = Skipped(skip_bad, OR_SKIP if answered else "")
+    skipped = skipped or Skipped(skip_bad, OR_SKIP if answered else "")
     found: list[Question] = []
     for path in chain.from_iterable([one] if one == STDIN else files_of(one) for one in data):
         for where, row in read_table(path, columns, encoding, skipped, labelled=False):
@@ -78,8 +78,7 @@ def read_questions(
                     found.append(question_of(one, answered=answered))
                 except DataError as error:
                     skipped.add(error)
-    if skipped.count:
-        print(f"{skipped}", file=sys.stderr)
+    skipped.tell()
     if not found:
         raise DataError("holds no questions", where=", ".join(data), mend="Name files with questions in them.")
     return found

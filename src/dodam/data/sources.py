@@ -95,6 +95,11 @@ class Skipped:
         self.first = self.first or str(error)
         self.files += [file] if file else []
 
+    def tell(self) -> None:
+        """Say on standard error what was left out."""
+        if self.count:
+            print(self, file=sys.stderr)
+
     def __str__(self) -> str:
         told = f"{self.count:,} left out that cannot be read. The first: {self.first}"
         if not self.files:

@@ -5,7 +5,6 @@ whole row, in which rewards find what else is known of it: the answer, a metric,
 """
 
 import hashlib
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -77,8 +76,7 @@ def read_prompts(
             skipped.add(DataError(what, where=where, mend="Shorten it, or lower --max-tokens."))
         else:
             prompts.append(Prompt(messages, one.ids, item, where))
-    if skipped.count:
-        print(f"{skipped}", file=sys.stderr)
+    skipped.tell()
     if not prompts:
         raise DataError("there is no prompt here that can be used", where=", ".join(data))
     return prompts

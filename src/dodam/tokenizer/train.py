@@ -31,7 +31,7 @@ class TokenizerTrain:
     """Learn a vocabulary from text."""
 
     data: Annotated[tuple[str, ...], MinLen(1)]
-    """A data folder, or text files, folders and globs."""
+    """Data folders, or text files, folders and globs."""
     out: Path
     """The tokenizer folder to write."""
     encoding: str = "auto"
@@ -111,11 +111,14 @@ def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
     from dodam.data.documents import read_documents, read_manifest
     from dodam.data.sources import SAMPLE, Skipped, checksum, documents, inputs_of
 
-    folder = Path(config.data[0])
-    if len(config.data) == 1 and (folder / "manifest.json").is_file():
-        manifest = read_manifest(folder)
-        texts = (row["text"] for row in read_documents(folder, "train"))
-        return texts, manifest["splits"]["train"]["bytes"], manifest["files"]
+    folders = [one for one in config.data if (Path(one) / "manifest.json").is_file()]
+    if folders and len(folders) < len(config.data):
+        raise UsageError("data folders and files cannot be read together", mend="Name the one or the other.")
+    if folders:
+        manifests = [read_manifest(folder) for folder in folders]
+        texts = (row["text"] for folder in folders for row in read_documents(folder, "train"))
+        num_bytes = sum(manifest["splits"]["train"]["bytes"] for manifest in manifests)
+        return texts, num_bytes, [manifest["files"] for manifest in manifests]
     inputs = inputs_of(config.data)
 
     def texts_of_files() -> Iterator[str]:
