@@ -80,7 +80,16 @@ def run(config: Prepare) -> dict[str, Any]:
     if config.near_duplicates is not None and not config.deduplicate:
         mend = "Leave out one of the two."
         raise UsageError("near duplicates go, and equal texts are to stay", where="--near-duplicates", mend=mend)
-    inputs = inputs_of(config.data)
+    tokenizer = None
+    if config.tokenizer is not None:
+        from dodam.tokenizer.tokenizer import Tokenizer
+
+        tokenizer = Tokenizer.load(config.tokenizer)
+    if config.clean.languages:
+        from dodam.data.cleaning.languages import check_known
+
+        check_known(config.clean.languages)
+    inputs = outside(inputs_of(config.data), config.out)
     reading = Reading(config.columns, config.encoding, config.license, config.seed, config.skip_bad, otherwise=OR_SKIP)
     if config.dry_run:
         return _dry_run(config, inputs, reading)
@@ -97,11 +106,10 @@ def run(config: Prepare) -> dict[str, Any]:
             manifest = write(config, inputs, reading, surveys, where, decisions, fingerprint)
             print(data_report.summary(manifest), file=sys.stderr)
     work.remove(work.folder_of(config.out))
-    if config.tokenizer is not None:
+    if tokenizer is not None:
         from dodam.data.shards import ensure_shards
-        from dodam.tokenizer.tokenizer import Tokenizer
 
-        ensure_shards(config.out, Tokenizer.load(config.tokenizer), full=True)
+        ensure_shards(config.out, tokenizer, full=True)
     result = {key: manifest[key] for key in ("documents", "bytes", "splits", "removed", "changed", "sources")}
     return {"out": str(config.out), **result}
 
@@ -113,6 +121,14 @@ def _dry_run(config: Prepare, inputs: list[Input], reading: Reading) -> dict[str
         print(f"prepare: {skipped}", file=sys.stderr)
     print(estimate.told(found, config.workers or cores()))
     return {"out": str(config.out), "dry_run": True, **estimate.to_json(found)}
+
+
+def outside(inputs: list[Input], out: Path) -> list[Input]:
+    """The inputs without those that a run before this one wrote, where --out lies in a folder that is read; all where
+    no others are there."""
+    place = out.resolve()
+    others = [one for one in inputs if not (is_file(one.path) and Path(one.path).resolve().is_relative_to(place))]
+    return others or inputs
 
 
 def refuse_out(out: Path, inputs: Sequence[Input]) -> None:

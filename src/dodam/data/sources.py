@@ -378,7 +378,7 @@ def _name(path: str, asked: str) -> str:
         folder = Path(asked) if Path(asked).is_dir() else Path(path).parent
         return folder.absolute().name or "text"
     stem = Path(path).name.split(".")[0]
-    return re.sub(r"[-_]?\d+(-of-\d+)?$", "", stem) or stem
+    return re.sub(r"[-_](\d{5,}|\d+-of-\d+)$", "", stem) or stem
 
 
 def checksum(path: str) -> str:

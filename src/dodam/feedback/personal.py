@@ -125,6 +125,11 @@ def is_business(text: str) -> bool:
     return (10 - (total + numbers[8] * 5 // 10) % 10) % 10 == numbers[9] and any(numbers)
 
 
+def is_email(text: str) -> bool:
+    """No picture in two sizes (`icon@2x.png`), and no address of a repository (`git@github.com`)."""
+    return not text.lower().startswith("git@") and text.lower().rpartition(".")[2] not in FILES
+
+
 def is_ip(text: str) -> bool:
     """An address by `ipaddress` that can be somebody's: not 127.0.0.1, no 1.2.3.4 (a section, a version), and of IPv6
     not `::` and not such short ones as `a::b`, which programming languages write."""
@@ -158,8 +163,9 @@ def is_account(text: str) -> bool:
 
 
 def is_lone_account(text: str) -> bool:
-    """As banks write it: eleven digits or more, in groups."""
-    return len(digits(text)) >= 11 and is_account(text)
+    """As banks write it: eleven digits or more, in groups; no patent, and no number of a case or an order that begins
+    with its year."""
+    return len(digits(text)) >= 11 and is_account(text) and not BY_YEAR.match(text)
 
 
 def is_iban(text: str) -> bool:
@@ -186,6 +192,8 @@ def form(kind: str, pattern: str, check: Callable[[str], bool] = anything, sign:
 
 
 DATE = re.compile(r"(19|20)\d\d ?[-./] ?[01]?\d ?[-./] ?[0-3]?\d(?!\d)")
+BY_YEAR = re.compile(r"(?:[1-4]0-)?(?:19|20)\d\d-")
+FILES = ("png", "jpg", "jpeg", "gif", "svg", "webp", "css", "js", "ts", "html")
 ISBN = re.compile(r"97[89](?:\d{10}|-[\d-]{10,13})$")
 BY = r"(?: {0,2}[-.·/_] {0,2}| {1,2})?"
 """What people write between the groups of a number: nothing, spaces, or a sign with spaces around it."""
@@ -199,14 +207,14 @@ BANK = r"(?:은행|뱅크|계좌|통장|농협|수협|신협|새마을금고|우
 SECTION = r"(?<!.)\d{1,3}(?:\.\d){3} "  # at the beginning of a line: 10.2.3.4 and a heading
 DOTTED = r"(?:\d{1,3}\.){3}\d{1,3}"
 BRAND = r"(?:국민|신한|우리|하나|기업|제일|씨티|산업|대구|부산|경남|광주|전북|제주|새마을|카뱅|\b(?:kb|nh|ibk|sc))"
+USER = r"(?:[a-z0-9._%+-]{1,64}|(?<![가-힣])[가-힣]{2,8}[0-9._-]{0,8})"
 PLACES = r"(?:com|net|org|kr|io|edu|gov|info|biz|me|jp|us|uk|de|fr)"
 
 FORMS = (
-    form("EMAIL", r"(?P<it>[a-z0-9._%+-]{1,64}@(?:[a-z0-9가-힣-]{1,63}\.){1,8}(?:[a-z]{2,24}|한국))", sign="@"),
-    form(
-        "EMAIL", rf"(?P<it>[a-z0-9._%+-]{{1,64}} ?@ ?(?:[a-z0-9-]{{1,63}} ?\. ?){{1,3}}{PLACES}(?![a-z0-9]))", sign="@"
-    ),
-    form("IP", rf"(?<![\w.])(?!{SECTION})(?P<it>{DOTTED})(?!\d|\.\d)", is_ip, "."),
+    form("EMAIL", rf"(?P<it>{USER}@(?:[a-z0-9가-힣-]{{1,63}}\.){{1,8}}(?:[a-z]{{2,24}}|한국))", is_email, "@"),
+    form("EMAIL", rf"(?P<it>{USER} ?@ ?(?:[a-z0-9-]{{1,63}} ?\. ?){{1,3}}{PLACES}(?![a-z0-9]))", is_email, "@"),
+    form("ACCOUNT", r"\b(?P<it>[a-z]{2}\d\d(?: ?[a-z0-9]{4}){3,7}(?: ?[a-z0-9]{1,3})?)\b", is_iban),
+    form("IP", rf"(?<![\w.=])(?<!version )(?<!버전 )(?!{SECTION})(?P<it>{DOTTED})(?!\d|\.\d)", is_ip, "."),
     form("IP", rf"(?<![\w:.])(?P<it>(?:[0-9a-f]{{0,4}}:){{2,7}}(?:[0-9a-f]{{1,4}}|{DOTTED})?)(?![\w:])", is_ip, ":"),
     form("RESIDENT", ALONE.format(rf"\d{{6}}{BY}\d{{7}}"), is_resident),
     form("CARD", NO_PATH + ALONE.format(rf"[2-69]\d{{3}}{BY}\d{{4}}{BY}\d{{4}}{BY}\d{{4}}(?:{BY}\d{{1,3}})?"), is_card),
@@ -222,7 +230,6 @@ FORMS = (
     form("ACCOUNT", rf"{BANK}[^\d\n]{{0,24}}(?P<it>\d(?:{BY}\d){{9,15}}){END}", is_account),
     form("ACCOUNT", rf"{BRAND}[ :]{{0,3}}(?P<it>\d(?:-?\d){{10,13}}){END}", is_account),
     form("ACCOUNT", rf"{START}(?P<it>\d(?:{BY}\d){{9,15}})[ ,(/]{{0,3}}[가-힣a-z]{{0,4}} ?{BANK}", is_account),
-    form("ACCOUNT", r"\b(?P<it>[a-z]{2}\d\d(?: ?[a-z0-9]{4}){3,7}(?: ?[a-z0-9]{1,3})?)\b", is_iban),
 )
 """In the order in which they are looked for: what has a check digit before what has only a form."""
 

@@ -6,7 +6,7 @@ corpora an even sample of `--sample-bytes` is taken. What a text is cut by is in
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,8 +34,12 @@ class TokenizerTrain:
     """Data folders, or text files, folders and globs."""
     out: Path
     """The tokenizer folder to write."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Which column of rows holds the text, when it is not `text`: text=body."""
     encoding: str = "auto"
     """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
+    skip_bad: bool = False
+    """Leave out rows and files that cannot be read, and count them, instead of stopping at the first."""
     vocabulary: Annotated[int, Gt(0)] | None = None
     """Number of ids, a multiple of 64. Default: by size of the text, 4096 below 20 MB, 8192 below 100 MB, 16384 below
     1 GB, else 32768."""
@@ -109,7 +113,8 @@ def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
     """All texts, how many bytes they have, and what tells this text from another."""
     from dodam import __version__
     from dodam.data.documents import read_documents, read_manifest
-    from dodam.data.sources import SAMPLE, Skipped, checksum, documents, inputs_of
+    from dodam.data.readers.notes import tell
+    from dodam.data.sources import OR_SKIP, SAMPLE, Skipped, checksum, documents, inputs_of
 
     folders = [one for one in config.data if (Path(one) / "manifest.json").is_file()]
     if folders and len(folders) < len(config.data):
@@ -122,10 +127,13 @@ def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
     inputs = inputs_of(config.data)
 
     def texts_of_files() -> Iterator[str]:
-        found = documents(inputs, columns={}, encoding=config.encoding, skipped=Skipped(False))
+        found = documents(inputs, columns=config.columns, encoding=config.encoding, skipped=skipped, told=False)
         return (document.text for document in found)
 
+    skipped = Skipped(config.skip_bad, OR_SKIP)
     num_bytes = sum(len(text.encode(errors="replace")) for text in texts_of_files())
+    tell("tokenizer")
+    skipped.tell()
     marks = {one.path: __version__ if one.path.startswith(SAMPLE) else checksum(one.path) for one in inputs}
     return texts_of_files(), num_bytes, marks
 

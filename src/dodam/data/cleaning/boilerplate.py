@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 REASON = "documents changed: web page to text"
 PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!doctype html|<html[\s>])", re.IGNORECASE)
-FRAGMENT = re.compile(r"\s*<(?:body|div|article|main|section|p|table|ul|h1)[\s>]", re.IGNORECASE)
+FRAGMENT = re.compile(r"\s*<(?:body|div|article|main|section|p|table|ul|ol|h[1-6])[\s>]", re.IGNORECASE)
 CLOSED = re.compile(r"</(?:p|div|li|td|article|section)\s*>", re.IGNORECASE)
-PARTS = 3  # closed paragraphs or boxes from which a fragment is a page
+PARTS = 2  # closed paragraphs or boxes from which a fragment is a page
 
 
 def boilerplate(batch: "pa.RecordBatch") -> Outcome:
@@ -38,10 +38,12 @@ def is_page(text: str) -> bool:
 
 
 def main_text(page: str) -> str:
-    """The main content of a page as plain text; all of its text where nothing in it looks like the main content."""
+    """The main content of a page as plain text; all of the text of a fragment, and of a page without main content."""
     try:
         from resiliparse.extract.html2text import extract_plain_text
     except ImportError:
         mend = "Install it with pip install 'dodam[data]', or leave pages as they are: --clean.no-boilerplate."
         raise UsageError("a text is a web page, and reading it needs the package resiliparse", mend=mend) from None
-    return (extract_plain_text(page, main_content=True) or extract_plain_text(page)).strip()
+    if PAGE.match(page) and (text := extract_plain_text(page, main_content=True)):
+        return text.strip()
+    return extract_plain_text(page).strip()  # of a fragment all is content

@@ -56,8 +56,17 @@ def language(text: str) -> str:
     if letters < ENOUGH or (by_letters and _is_surely_english(start)):
         return by_letters
     name, probability = _identifier().classify(start)
-    # Korean is told by its letters alone, above.
-    return name if name != "ko" and probability >= (SURE if by_letters else LIKELY) else by_letters
+    # Korean is told by its letters alone, above; zxx is no language.
+    return name if name not in ("ko", "zxx") and probability >= (SURE if by_letters else LIKELY) else by_letters
+
+
+def check_known(names: Sequence[str]) -> None:
+    """UsageError for a language that no text is ever told to be in."""
+    unknown = [name for name in names if name not in ("ko", "en") and name not in _identifier().nb_classes]
+    if unknown:
+        known = ", ".join(sorted(name for name in _identifier().nb_classes if len(name) == 2))
+        mend = f"Known: ko, {known}."
+        raise UsageError(f"{unknown[0]} is no language that is known here", where="--clean.languages", mend=mend)
 
 
 def _is_surely_english(text: str) -> bool:

@@ -15,6 +15,7 @@ from dodam.feedback.personal import Find, finds, mask
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ADDRESS = re.compile(r"[\w.+-]*(?:@|＠|&#64;|&commat;)[\w.-]*")
 NAMES = {
     "EMAIL": "e-mail address",
     "PHONE": "telephone number",
@@ -59,11 +60,12 @@ def sample(reason: str, id: str, text: str, found: list[Find], about: Find) -> S
 
 
 def masked_samples(outcome: Outcome) -> Outcome:
-    """The same with its samples masked: they come from texts that are not, yet."""
-    if not outcome.samples:
-        return outcome
-    samples = [
-        replace(one, before=mask(one.before, finds(one.before)), after=mask(one.after, finds(one.after)))
-        for one in outcome.samples
-    ]
+    """The same with its samples masked: they come from texts that are not, yet. A sample may be cut within a number, or
+    hold one in markup, so that no digit of it is shown, nor what stands beside an @."""
+    samples = [replace(one, before=_hidden(one.before), after=_hidden(one.after)) for one in outcome.samples]
     return replace(outcome, samples=tuple(samples))
+
+
+def _hidden(text: str) -> str:
+    text = ADDRESS.sub(lambda match: re.sub(r"\w", "x", match[0]), mask(text, finds(text)))
+    return re.sub(r"\d", "0", text)

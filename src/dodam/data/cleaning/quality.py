@@ -55,6 +55,7 @@ READ = 20_000  # characters in which function words are looked for
 LETTERS_IN_WORDS = 0.8  # share of words that hold a letter, at least
 SIGN = re.compile(r"#+|\.{3,}|…")  # the three # of a heading are one sign
 SIGNS = 0.1  # of them for each word, at most
+SEVERAL = 3  # lines from which they can be a list, or cut off
 BULLETS = 0.9  # share of lines that begin with a bullet, at most
 ELLIPSES = 0.3  # share of lines that end with an ellipsis, at most
 LINES, PARAGRAPHS = 0.3, 0.3  # share of lines, of paragraphs, that were there before, at most
@@ -105,9 +106,9 @@ def _signs(text: str, words: list[str]) -> str:
 
 def _lines(text: str) -> str:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if sum(line.startswith(BULLET) for line in lines) > BULLETS * len(lines):
+    if len(lines) >= SEVERAL and sum(line.startswith(BULLET) for line in lines) > BULLETS * len(lines):
         return "a list"
-    if sum(line.endswith(ELLIPSIS) for line in lines) > ELLIPSES * len(lines):
+    if len(lines) >= SEVERAL and sum(line.endswith(ELLIPSIS) for line in lines) > ELLIPSES * len(lines):
         return "lines cut off"
     paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
     for parts, share, in_parts in ((lines, LINES, IN_LINES), (paragraphs, PARAGRAPHS, IN_PARAGRAPHS)):

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from dodam.data.outcome import Outcome
 
 
+COUNTRIES = {"kr": "ko", "jp": "ja", "cn": "zh"}
+"""What people write for a language, and its code."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cleaning:
     """Which cleaning steps are done."""
@@ -41,6 +45,11 @@ class Cleaning:
     """Mask e-mail addresses, telephone, card, resident, business and account numbers and IP addresses."""
 
     def __post_init__(self) -> None:
+        meant = next((name for name in self.languages if name in COUNTRIES), "")
+        if meant:
+            raise UsageError(
+                f"{meant!r} is a country", where="--clean.languages", mend=f"Did you mean {COUNTRIES[meant]}?"
+            )
         odd = [name for name in self.languages if not (len(name) == 2 and name.isalpha() and name.islower())]
         if odd:
             raise UsageError(
