@@ -50,6 +50,14 @@ def write(manifest: dict[str, Any], samples: Sequence[Sample], folder: Path) -> 
     for name, count in manifest["decided"].get("contamination", {}).get("unread", {}).items():
         if count:
             lines += ["", f"{name}: {count:,} of its texts are too short to be looked for."]
+    if manifest["noted"]:
+        lines += ["", "## Noted while reading", ""] + [
+            f"- {what}: {count:,}" for what, count in manifest["noted"].items()
+        ]
+    if named := manifest["unreadable"]:
+        more = manifest["removed"]["unreadable"] - len(named)
+        lines += ["", "## Cannot be read", ""] + [f"- {code(one)}" for one in named]
+        lines += [f"- and {more:,} more"] if more else []
     lines += of_samples(samples)
     return "\n".join(lines) + "\n"
 

@@ -204,7 +204,7 @@ def read_part(part: Part, reading: Reading, skipped: Skipped, folder: Path) -> I
             except DataError as error:
                 raise DataError(told(error.what), where=told(error.where), mend=error.mend) from None
         skipped.count += inside.count
-        skipped.first = skipped.first or told(inside.first)
+        skipped.name(map(told, inside.named))
         skipped.files += [f"{piece.path}:{piece.line}" for _ in inside.files]
 
 

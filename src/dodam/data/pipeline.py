@@ -90,7 +90,7 @@ Told = Callable[[int], None]
 def execute(
     job: Job, all_parts: Sequence[Part], engine: Engine, told: Callable[[str, int, int], Told]
 ) -> dict[str, Any]:
-    """All passes; the documents then lie in WORK/folder. Returns `skipped`, `counts` of what was done by reason, the
+    """All passes; the documents then lie in WORK/folder. Returns `skipped`, what readers `noted`, `counts` of what was done by reason, the
     first `samples` of it, what is `told` of decisions by name, and what the `files` hold.
 
     `told` is asked for what wants to hear of progress, with the name of a pass, its bytes, and how many of them a run
@@ -104,8 +104,9 @@ def execute(
     for one in found:
         NOTED.update(one["noted"])
         skipped.count += one["skipped"]
-        skipped.first = skipped.first or one["first"]
+        skipped.name(one["named"])
         skipped.files += one["files"]
+    noted = dict(sorted(NOTED.items()))
     tell("prepare")
     _add(counts, samples, found)
     for number, decision in enumerate(job.decisions, start=1):
@@ -115,7 +116,7 @@ def execute(
         tasks = [(job, number, part) for part in all_parts]
         found = _pass(engine, apply, job, tasks, _pass_note, partial(told, decision.name, size))
         _add(counts, samples, found)
-    result = {"skipped": skipped, "counts": counts, "samples": first_samples(samples), "told": told_of}
+    result = {"skipped": skipped, "noted": noted, "counts": counts, "samples": first_samples(samples), "told": told_of}
     kept = sum(one["bytes"] for one in found)
     if not kept:
         return {**result, "files": []}
@@ -236,7 +237,7 @@ def read(task: tuple[Job, Part]) -> dict[str, Any]:
     found = read_part(part, job.reading, skipped, job.folder)
     outcomes = (_cleaned(batch, job) for batch in batches(found, part.number, job.group_bytes))
     counts = _write_part(job, 0, part.number, outcomes)
-    counts |= {"skipped": skipped.count, "first": skipped.first, "files": skipped.files, "noted": taken()}
+    counts |= {"skipped": skipped.count, "named": skipped.named, "files": skipped.files, "noted": taken()}
     path, fingerprint, _ = _part_note(task)
     return work.note(path, fingerprint, [path.with_suffix(".parquet"), path.with_suffix(".observed")], counts)
 

@@ -244,6 +244,7 @@ def write(
             found = pipeline.execute(job, all_parts, where, lambda name, *sizes: Progress(f"prepare: {name}", *sizes))
             manifest = _manifest(inputs, found["files"], told_skipped(found))
             manifest |= {"changed": changed_of(dict(sorted(found["counts"].items()))), "decided": found["told"]}
+            manifest |= {"noted": found["noted"], "unreadable": found["skipped"].named}
             if not any(one["splits"]["train"]["documents"] for one in found["files"]):
                 path = ", ".join(dict.fromkeys(one.source.path for one in inputs))
                 left_out = ", ".join(f"{count} {reason}" for reason, count in manifest["removed"].items())

@@ -72,6 +72,7 @@ class Document:
 NAMED = (".jsonl", ".ndjson", ".json", ".warc", ".zip", ".tar", ".tgz", *TABLES)
 """Files of many documents: each is a source by its own name."""
 
+NAMED_ROWS = 100  # of those that cannot be used, in reports
 OR_SKIP = "Or leave such rows out: --skip-bad."
 
 
@@ -83,7 +84,8 @@ class Skipped:
     otherwise: str = ""
     """What else can be done about it, told behind the mend: that there is a flag."""
     count: int = 0
-    first: str = ""
+    named: list[str] = field(default_factory=list)
+    """The first NAMED_ROWS of them: where, and why."""
     files: list[str] = field(default_factory=list)
     """Those that could not be read to their end."""
 
@@ -92,8 +94,16 @@ class Skipped:
         if not self.allowed:
             raise DataError(error.what, where=error.where, mend=f"{error.mend} {self.otherwise}".strip()) from None
         self.count += 1
-        self.first = self.first or str(error)
+        self.name([str(error)])
         self.files += [file] if file else []
+
+    @property
+    def first(self) -> str:
+        return self.named[0] if self.named else ""
+
+    def name(self, errors: Iterable[str]) -> None:
+        """Keep what is told of rows that were left out, as long as there is room."""
+        self.named = [*self.named, *errors][:NAMED_ROWS]
 
     def tell(self) -> None:
         """Say on standard error what was left out."""
