@@ -126,6 +126,8 @@ def test_flags_and_what_is_refused(tmp_path: Path, messy: Path, capsys: pytest.C
         (["--near-duplicates", "0.05"], "`--near-duplicates` must be"),
         (["--near-duplicates", "0.7", "--no-deduplicate"], "near duplicates go, and equal texts are to stay"),
         (["--clean.languages", "Korean"], "no language code"),
+        (["--clean.languages", "kr", "en"], "Did you mean ko?"),
+        (["--clean.languages", "qq"], "no language that is known"),
         (["--contamination", "gone.jsonl"], "gone.jsonl: there is no such file"),
         (["--contamination", str(messy), f"messy={messy}"], "two sets are called messy"),
     ):
@@ -148,3 +150,25 @@ def test_the_dry_run_cleans_what_it_looks_at(tmp_path: Path, messy: Path, capsys
     assert cli.main([*words, "--clean.languages", "ko", "en", "--min-characters", "40"]) == 0
     shown = capsys.readouterr().out
     assert "1 language de" in shown and "1 too short" in shown and not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_read_is_named_in_the_report_and_nothing_personal_is(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    personal = ["전화 010<b>-2345-</b>6789 \r로", "kim&#64;naver.com 으로 \r보내", "í•œêµ­ì–´ 11012345678901"]
+    rows(folder / "a.jsonl", [*personal, f"{NOTICE} 하나", f"{NOTICE} 둘"])
+    with (folder / "a.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"text": 3}\n{torn\n')
+    (folder / "b.csv").write_bytes("text\n한글이다\n".encode("cp949"))
+    made(tmp_path / "out", str(folder), skip_bad=True)
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    manifest = (tmp_path / "out" / "manifest.json").read_text(encoding="utf-8")
+    assert "a.jsonl:6: `text` is no text but int" in manifest and "a.jsonl:7" in report and "cp949: 1" in report
+    shown = report.partition("## Samples")[2]
+    assert "2345" not in shown and "kim" not in shown and "11012345678901" not in shown and "한국어" in shown
+
+
+def test_the_folder_to_write_may_lie_in_the_one_that_is_read(tmp_path: Path) -> None:
+    rows(tmp_path / "a.jsonl", ["하나", "둘"])
+    first = made(tmp_path / "data", str(tmp_path))
+    assert made(tmp_path / "data", str(tmp_path)) == first

@@ -90,8 +90,8 @@ Told = Callable[[int], None]
 def execute(
     job: Job, all_parts: Sequence[Part], engine: Engine, told: Callable[[str, int, int], Told]
 ) -> dict[str, Any]:
-    """All passes; the documents then lie in WORK/folder. Returns `skipped`, what readers `noted`, `counts` of what was done by reason, the
-    first `samples` of it, what is `told` of decisions by name, and what the `files` hold.
+    """All passes; the documents then lie in WORK/folder. Returns `skipped`, what readers `noted`, `counts` of what was
+    done by reason, the first `samples` of it, what is `told` of decisions by name, and what the `files` hold.
 
     `told` is asked for what wants to hear of progress, with the name of a pass, its bytes, and how many of them a run
     before this one has done. DataError where a part cannot be read."""
