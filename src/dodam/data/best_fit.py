@@ -2,7 +2,7 @@
 
 In come token files (shards.TokenFile) with the ends of their documents, out go rows [count, context + 1] in the order
 of mixture.py, and which document each of their tokens is of (Ding et al. 2024, "Fewer Truncations Improve Language
-Modeling", section 3.1). A document longer than a row is cut into rows, and its rest is packed. What is left of a row is
+Modeling", section 3). A document longer than a row is cut into rows, and its rest is packed. What is left of a row is
 padding; nothing is cropped.
 """
 

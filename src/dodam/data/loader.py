@@ -119,14 +119,14 @@ def token_batch(
     With `document_mask`, attention and positions start anew with every document, else at every `bos`."""
     tensor = torch.from_numpy(rows)
     ids, labels = tensor[:, :-1].contiguous(), tensor[:, 1:].contiguous()
-    numbers = None if documents is None else torch.from_numpy(documents)
-    if numbers is not None:
-        labels = labels.where((numbers[:, 1:] == numbers[:, :-1]) & (numbers[:, 1:] > 0), IGNORED)
+    starts = ids == bos
+    if documents is not None:
+        numbers = torch.from_numpy(documents)
+        same = numbers[:, 1:] == numbers[:, :-1]
+        labels = labels.where(same & (numbers[:, 1:] > 0), IGNORED)
+        starts = torch.cat([torch.ones_like(same[:, :1]), ~same[:, :-1]], dim=1)
     if not document_mask:
         return TokenBatch(ids, labels)
-    starts = (
-        ids == bos if numbers is None else numbers[:, :-1].diff(dim=1, prepend=numbers.new_zeros(len(rows), 1)) != 0
-    )
     places = torch.arange(ids.shape[1]).expand_as(ids)
     last_start = torch.where(starts, places, 0).cummax(dim=1).values
     return TokenBatch(ids, labels, documents_BT=starts.cumsum(1), positions_BT=places - last_start)

@@ -37,7 +37,9 @@ def pack(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
 
     Items of one length are placed together. A row that takes one of them is the fullest that holds the next, so it
     takes as many as it holds: what comes out is what one item at a time gives, in time N log N."""
-    assert lengths.min(initial=capacity) > 0 and lengths.max(initial=0) <= capacity, "no item, or longer than a row"
+    assert lengths.min(initial=capacity) > 0 and lengths.max(initial=0) <= capacity, (
+        "an item is empty or longer than a row"
+    )
     order = np.argsort(-lengths, kind="stable")
     row_of = np.empty(len(order), dtype=np.int64)
     by_room = [array("q") for _ in range(capacity + 1)]  # rows with so much room, the last one is taken first

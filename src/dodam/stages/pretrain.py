@@ -236,15 +236,15 @@ def context_of(config: Pretrain, loaded: "LoadedModel | None") -> int:
 
 
 def loader(
-    config: Pretrain, tokenizer: "Tokenizer", length: int, files_read: "Sequence[TokenFile]", *, causal: bool
+    config: Pretrain, tokenizer: "Tokenizer", length: int, sources: "Sequence[TokenFile]", *, causal: bool
 ) -> "Mixture":
-    """The rows of some token files, as --packing says."""
+    """Rows of the documents of some token files, as --packing says."""
     from dodam.data.best_fit import BestFitLoader
     from dodam.data.loader import RowLoader
 
     if config.packing == "best-fit":
-        return BestFitLoader(files_read, length, tokenizer.pad, config.seed, ahead=int(causal))
-    return RowLoader(files_read, length, config.seed)
+        return BestFitLoader(sources, length, tokenizer.pad, config.seed, ahead=int(causal))
+    return RowLoader(sources, length, config.seed)
 
 
 def tell_rows(rows: "Mixture") -> None:
