@@ -52,6 +52,10 @@ STAGES = {
         "rejected=source", "--model", "{base}", "--lora.rank", "4", "--lora.dropout", "0.1", "--loss", "simpo",
         "--validate-every", "0.5",
     ],
+    "pretrain of whole documents": [
+        "pretrain", "--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "64", "--context",
+        "96", "--packing", "best-fit", "--document-mask", "--microbatch", "3",
+    ],
     "pretrain from a model": ["pretrain", "--data", "{data}", "--model", "{base}", "--layer-decay", "0.9"],
     "pretrain encoder": [
         "pretrain", "--architecture", "encoder", "--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1",

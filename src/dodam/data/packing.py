@@ -4,6 +4,8 @@ In come encoded conversations (ids and which of them are trained), out go batche
 how many rows were taken.
 """
 
+from array import array
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
@@ -26,20 +28,48 @@ class Encoded(Protocol):
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Which items share a row: longest first, each into the fullest row that still holds it (best-fit decreasing)."""
-    assert max(lengths, default=0) <= capacity, "an item is longer than a row"
-    rows: list[list[int]] = []
-    by_room: list[list[int]] = [[] for _ in range(capacity + 1)]
-    for item in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        length = lengths[item]
-        room = next((room for room in range(length, capacity + 1) if by_room[room]), None)
-        if room is None:
-            room, row = capacity, len(rows)
-            rows.append([])
-        else:
-            row = by_room[room].pop()
-        rows[row].append(item)
-        by_room[room - length].append(row)
-    return rows
+    items, ends = pack(np.asarray(lengths, dtype=np.int64), capacity)
+    return [part.tolist() for part in np.split(items, ends)[:-1]]
+
+
+def pack(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same for millions of items: their numbers row by row [N], and where each row's end [R].
+
+    Items of one length are placed together. A row that takes one of them is the fullest that holds the next, so it
+    takes as many as it holds: what comes out is what one item at a time gives, in time N log N."""
+    assert lengths.min(initial=capacity) > 0 and lengths.max(initial=0) <= capacity, (
+        "an item is empty or longer than a row"
+    )
+    order = np.argsort(-lengths, kind="stable")
+    row_of = np.empty(len(order), dtype=np.int64)
+    by_room = [array("q") for _ in range(capacity + 1)]  # rows with so much room, the last one is taken first
+    rooms: list[int] = []  # those of which there are rows, ascending
+    num_rows = placed = 0
+    for length, count in reversed(list(enumerate(np.bincount(lengths, minlength=1).tolist()))):
+        end = placed + count
+        while placed < end:
+            at = bisect_left(rooms, length)
+            room = rooms[at] if at < len(rooms) else capacity
+            each = room // length
+            wanted = -(-(end - placed) // each)
+            if at < len(rooms):
+                taken = np.array(by_room[room][: -wanted - 1 : -1])
+                del by_room[room][-wanted:]
+                if not by_room[room]:
+                    del rooms[at]
+            else:
+                taken = np.arange(num_rows, num_rows + wanted)
+                num_rows += wanted
+            here = min(end - placed, each * len(taken))
+            row_of[placed : placed + here] = np.repeat(taken, each)[:here]
+            placed += here
+            full, rest = divmod(here, each)
+            for rows, left in ((taken[:full], room - each * length), (taken[full:], room - rest * length)):
+                if left and len(rows):
+                    if not by_room[left]:
+                        insort(rooms, left)
+                    by_room[left].extend(rows.tolist())
+    return order[np.argsort(row_of, kind="stable")], np.cumsum(np.bincount(row_of, minlength=num_rows))
 
 
 class PackedLoader:

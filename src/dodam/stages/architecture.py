@@ -19,6 +19,7 @@ OF_ARCHITECTURE = {
     "kv_heads": ("decoder",),
     "tied": ("decoder",),
     "document_mask": ("decoder", "encoder"),
+    "packing": ("decoder", "encoder"),
     "family": ("encoder",),
     "masking": ("encoder",),
     "mask_share": ("encoder",),

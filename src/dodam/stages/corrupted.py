@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dodam import files, folder
 from dodam.data.corrupt import span_corrupt, span_counts
-from dodam.data.loader import RowLoader
+from dodam.data.mixture import Mixture
 from dodam.data.pairs import Framing, PairBatch, framed_tokenizer, framing
 from dodam.errors import UsageError
 from dodam.models.encoder_decoder import EncoderDecoder
@@ -125,8 +125,8 @@ def corruption_of(config: Pretrain, tokenizer: "Tokenizer", start: int) -> Corru
 def corrupted_task(
     config: Pretrain,
     tokenizer: "Tokenizer",
-    rows: RowLoader,
-    held_back: RowLoader | None,
+    rows: Mixture,
+    held_back: Mixture | None,
     dtype: torch.dtype,
     *,
     start: int | None = None,
@@ -136,7 +136,7 @@ def corrupted_task(
     corruption = corruption_of(config, tokenizer, tokenizer.bos if start is None else start)
     measure = Measure(corruption, rows, held_back, dtype, config.out) if held_back else None
     return Task(
-        batch=corruption.batch,
+        batch=lambda first, count: corruption.batch(rows.rows(first, count), first),
         objective=lambda compiled: SmoothedCrossEntropy(0.0, dtype, compiled),
         validate=measure,
         unit="nats per dropped token",
@@ -153,7 +153,7 @@ class Measure(Plateau):
     what = "dropped"
 
     def __init__(
-        self, corruption: Corruption, rows: RowLoader, held_back: RowLoader, dtype: torch.dtype, out: Path
+        self, corruption: Corruption, rows: Mixture, held_back: Mixture, dtype: torch.dtype, out: Path
     ) -> None:
         self.corruption, self.held_back, self.dtype, self.out = corruption, held_back, dtype, out
         self.unigram = unigram_nats(corruption, rows, held_back)
@@ -165,7 +165,7 @@ class Measure(Plateau):
         return nats
 
 
-def unigram_nats(corruption: Corruption, rows: RowLoader, held_back: RowLoader) -> float:
+def unigram_nats(corruption: Corruption, rows: Mixture, held_back: Mixture) -> float:
     """Mean nats of held-back dropped tokens by how often each is among the first `COUNTED` tokens of the training text,
     every token of text counted once more than it is there."""
     taken = rows.rows(0, min(rows.rows_per_epoch, max(1, COUNTED // rows.context)))

@@ -17,7 +17,8 @@ import torch
 
 from dodam.data.batch import IGNORED, TokenBatch
 from dodam.data.corrupt import Unit, Units, mask_tokens, units_of
-from dodam.data.loader import RowLoader, token_batch
+from dodam.data.loader import token_batch
+from dodam.data.mixture import Mixture
 from dodam.errors import UsageError
 from dodam.models.encoder import Encoder
 from dodam.stages import training
@@ -48,18 +49,28 @@ class Masking:
     seed: int
     document_mask: bool
 
-    def batch(self, rows: np.ndarray, first: int, *, hide_all: bool = False) -> TokenBatch:
+    def batch(
+        self, rows: np.ndarray, first: int, *, hide_all: bool = False, documents: np.ndarray | None = None
+    ) -> TokenBatch:
         """Rows [B, T + 1], of which the first has number `first` -> T positions, labels where a token is to be told.
+        With `documents` (`Mixture.documents`) text does not see padding.
 
         Of the chosen tokens 80% are hidden, 10% replaced and 10% stay; with `hide_all` all are hidden, so that what is
         measured is filling in and not copying."""
-        batch = token_batch(rows, document_mask=self.document_mask, bos=self.bos)
+        batch = token_batch(rows, document_mask=self.document_mask, bos=self.bos, documents=documents)
+        if documents is not None and not self.document_mask:
+            batch = replace(batch, documents_BT=torch.from_numpy(documents[:, :-1] > 0).long())
         masked, replaced = (1.0, 0.0) if hide_all else (0.8, 0.1)
         ids_BT, labels_BT = mask_tokens(
             rows[:, :-1], units=self.units, mask=self.mask, seed=self.seed, first=first, share=self.share,
             masked=masked, replaced=replaced,
         )  # fmt: skip
         return replace(batch, ids_BT=torch.from_numpy(ids_BT), labels_BT=torch.from_numpy(labels_BT))
+
+    def taken(self, rows: Mixture, first: int, count: int, *, hide_all: bool = False) -> TokenBatch:
+        """A batch of the rows number first..first+count-1."""
+        taken, documents = rows.rows(first, count), rows.documents(first, count)
+        return self.batch(taken, first, hide_all=hide_all, documents=documents)
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,7 @@ def masking_of(config: Pretrain, tokenizer: "Tokenizer") -> Masking:
 
 
 def masked_task(
-    config: Pretrain, tokenizer: "Tokenizer", rows: RowLoader, held_back: RowLoader | None, dtype: torch.dtype
+    config: Pretrain, tokenizer: "Tokenizer", rows: Mixture, held_back: Mixture | None, dtype: torch.dtype
 ) -> Task:
     """Filling in what is hidden, measured on held-back rows by `Measure`."""
     masking = masking_of(config, tokenizer)
@@ -122,7 +133,7 @@ def masked_task(
     elif held_back:
         tell("the text held back is so short that no mask falls into it, and nothing is measured on it")
     return Task(
-        batch=masking.batch,
+        batch=partial(masking.taken, rows),
         objective=partial(MaskedCrossEntropy, dtype),
         validate=measure,
         unit="nats per masked token",
@@ -169,7 +180,7 @@ class Measure(Plateau):
 
     what = "masked"
 
-    def __init__(self, masking: Masking, rows: RowLoader, held_back: RowLoader, dtype: torch.dtype, out: Path) -> None:
+    def __init__(self, masking: Masking, rows: Mixture, held_back: Mixture, dtype: torch.dtype, out: Path) -> None:
         self.masking, self.held_back, self.dtype, self.out = masking, held_back, dtype, out
         self.unigram = unigram_nats(masking, rows, held_back)
         tell(f"frequencies alone fill in held-back text with {self.unigram:.4f} nats per masked token")
@@ -186,7 +197,7 @@ def tell(text: str) -> None:
     print(f"{start}pretrain: {text}.", file=sys.stderr)
 
 
-def unigram_nats(masking: Masking, rows: RowLoader, held_back: RowLoader) -> float:
+def unigram_nats(masking: Masking, rows: Mixture, held_back: Mixture) -> float:
     """Mean nats of held-back masked tokens by how often each is among the first `COUNTED` tokens of the training text,
     every plain token counted once more than it is there."""
     plain_V = ~masking.units.special
@@ -195,9 +206,9 @@ def unigram_nats(masking: Masking, rows: RowLoader, held_back: RowLoader) -> flo
     return float(-np.log(counts_V[held_back_labels(masking, held_back)] / counts_V.sum()).mean())
 
 
-def held_back_labels(masking: Masking, held_back: RowLoader) -> np.ndarray:
+def held_back_labels(masking: Masking, held_back: Mixture) -> np.ndarray:
     """The tokens that are to be told at every measure, [N]."""
-    labels_BT = masking.batch(held_back.rows(0, measured_rows(held_back)), 0, hide_all=True).labels_BT.numpy()
+    labels_BT = masking.taken(held_back, 0, measured_rows(held_back), hide_all=True).labels_BT.numpy()
     return labels_BT[labels_BT != IGNORED]
 
 

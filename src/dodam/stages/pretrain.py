@@ -22,13 +22,12 @@ from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from dodam.data.batch import TokenBatch
-    from dodam.data.loader import RowLoader
+    from dodam.data.mixture import Mixture
     from dodam.data.pairs import PairBatch
-    from dodam.data.shards import Shards
+    from dodam.data.shards import Shards, TokenFile
     from dodam.folder import LoadedModel
     from dodam.machine import Machine
     from dodam.models.build import Sizes
@@ -84,14 +83,17 @@ class Pretrain(Training):
     """Share one table between embedding and head: smaller, learns more slowly. Where there is an encoder it is so."""
     document_mask: bool = False
     """Keep attention within each document."""
+    packing: Literal["concatenate", "best-fit"] | None = None
+    """How documents become rows: concatenate, one after another, so that a row's end may cut any; or best-fit, each
+    whole in one row where it fits, and padding in what is left of a row. Default: concatenate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What a model learns from rows of text, and how that is measured and shown."""
 
-    batch: "Callable[[np.ndarray, int], TokenBatch | PairBatch]"
-    """From rows [B, T + 1] and the number of the first one."""
+    batch: "Callable[[int, int], TokenBatch | PairBatch]"
+    """From the number of the first row and how many they are."""
     objective: "Callable[[bool], Objective]"
     """From whether it is to be compiled."""
     validate: Callable[[Any], float] | None
@@ -109,7 +111,6 @@ def run(config: Pretrain) -> dict[str, Any]:
     done = training.open_run(config, "pretrain")
     if done:
         return done
-    from dodam.data.loader import RowLoader
     from dodam.data.shards import ensure_shards
     from dodam.train.optim import OptimConfig
 
@@ -125,8 +126,9 @@ def run(config: Pretrain) -> dict[str, Any]:
     def shape(depth: int) -> "Sizes":
         return loaded.model.config if loaded else sizes(config, tokenizer.size, context, depth, tokenizer.bos)
 
-    rows = RowLoader(shards.split("train"), length, config.seed)
-    held_back = held_back_rows(config, shards, length)
+    load = partial(loader, config, tokenizer, length, causal=architecture != "encoder")
+    rows = load(shards.split("train"))
+    held_back = held_back_rows(load, shards, length)
     training.same_data(config, choices, shards.fingerprint)
     task = task_of(architecture, loaded)(config, tokenizer, rows, held_back, machine.torch_dtype)
     if not choices:
@@ -140,8 +142,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         training.compile_blocks(model)
 
     def batches(step: int) -> "Sequence[TokenBatch | PairBatch]":
-        first = step * batch
-        return task.batch(rows.rows(first, batch), first).split(microbatch)
+        return task.batch(step * batch, batch).split(microbatch)
 
     setup = Setup(
         model=model,
@@ -157,6 +158,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         card=card_of(config, loaded, tokenizer, rows) | task.card,
         factors=factors,
         save=partial(task.save, model) if task.save else None,
+        result=lambda: {"padded": round(rows.padded, 6)} if config.packing == "best-fit" else {},
     )
     result = with_more(config, training.train_run(config, "pretrain", setup, choices), task.result(model))
     if config.budget is not None:
@@ -178,9 +180,7 @@ def tell_how_to_repeat(choices: dict[str, Any], result: dict[str, Any], *, fresh
     print(f"pretrain: to repeat it: {' '.join(same)}", file=sys.stderr)
 
 
-def card_of(
-    config: Pretrain, loaded: "LoadedModel | None", tokenizer: "Tokenizer", rows: "RowLoader"
-) -> dict[str, Any]:
+def card_of(config: Pretrain, loaded: "LoadedModel | None", tokenizer: "Tokenizer", rows: "Mixture") -> dict[str, Any]:
     """What the model card tells of what was read."""
     return {
         "base": str(config.model or ""),
@@ -188,7 +188,7 @@ def card_of(
         "data": str(config.data),
         "tokenizer": tokenizer.fingerprint,
         "tokens in the data": rows.tokens_per_epoch,
-        "tokens read twice or never": round(rows.wasted, 6),
+        **rows.card,
     }
 
 
@@ -206,11 +206,10 @@ def task_of(architecture: str, loaded: "LoadedModel | None") -> Callable[..., Ta
 
 
 def causal_task(
-    config: Pretrain, tokenizer: "Tokenizer", rows: "RowLoader", held_back: "RowLoader | None", dtype: "torch.dtype"
+    config: Pretrain, tokenizer: "Tokenizer", rows: "Mixture", held_back: "Mixture | None", dtype: "torch.dtype"
 ) -> Task:
     """Predicting each next token, measured in bits per byte of held-back text."""
-    from dodam.data.loader import token_batch
-    from dodam.stages.validation import bits_per_byte, continuations
+    from dodam.stages.validation import bits_per_byte, continuations, next_tokens
     from dodam.train.objective import TokenCrossEntropy
 
     def validate(model: Any) -> float:
@@ -218,7 +217,7 @@ def causal_task(
         return bits_per_byte(model, tokenizer, held_back, dtype, document_mask=config.document_mask)
 
     return Task(
-        batch=lambda taken, first: token_batch(taken, document_mask=config.document_mask, bos=tokenizer.bos),
+        batch=partial(next_tokens, rows, document_mask=config.document_mask, bos=tokenizer.bos),
         objective=partial(TokenCrossEntropy, dtype),
         validate=validate if held_back else None,
         unit="bits per byte",
@@ -236,10 +235,21 @@ def context_of(config: Pretrain, loaded: "LoadedModel | None") -> int:
     return config.context or min(most, DEFAULT_CONTEXT)
 
 
-def tell_rows(rows: "RowLoader") -> None:
+def loader(
+    config: Pretrain, tokenizer: "Tokenizer", length: int, sources: "Sequence[TokenFile]", *, causal: bool
+) -> "Mixture":
+    """Rows of the documents of some token files, as --packing says."""
+    from dodam.data.best_fit import BestFitLoader
+    from dodam.data.loader import RowLoader
+
+    if config.packing == "best-fit":
+        return BestFitLoader(sources, length, tokenizer.pad, config.seed, ahead=int(causal))
+    return RowLoader(sources, length, config.seed)
+
+
+def tell_rows(rows: "Mixture") -> None:
     """How many rows the text makes, how much of it they waste, and whether it is enough to learn from."""
-    told = f"{rows.rows_per_epoch:,} rows of {rows.context} tokens, {rows.wasted:.2%} of the tokens read twice or never"
-    print(f"pretrain: {told}.", file=sys.stderr)
+    print(f"pretrain: {rows.rows_per_epoch:,} rows of {rows.context} tokens, {rows.told}.", file=sys.stderr)
     if rows.tokens_per_epoch < FEW_TOKENS:
         print(
             f"pretrain: {rows.tokens_per_epoch:,} tokens are very few; a model needs about {FEW_TOKENS:,} before what "
@@ -248,12 +258,10 @@ def tell_rows(rows: "RowLoader") -> None:
         )
 
 
-def held_back_rows(config: Pretrain, shards: "Shards", length: int) -> "RowLoader | None":
+def held_back_rows(load: "Callable[[Sequence[TokenFile]], Mixture]", shards: "Shards", length: int) -> "Mixture | None":
     """Rows of the text held back; None, which is said, when it is shorter than a row and nothing can be measured."""
-    from dodam.data.loader import RowLoader
-
     try:
-        return RowLoader(shards.split("validation"), length, config.seed)
+        return load(shards.split("validation"))
     except DataError:
         print(
             f"pretrain: less than a row of {length} tokens is held back, so nothing is measured on it. "
@@ -288,7 +296,7 @@ def find_tokenizer(config: Pretrain) -> "Tokenizer":
 def choose(
     config: Pretrain,
     machine: "Machine",
-    rows: "RowLoader",
+    rows: "Mixture",
     shape: "Callable[[int], Sizes]",
     loaded: "LoadedModel | None",
     task: Task,
@@ -308,14 +316,14 @@ def choose(
             print(f"pretrain: neither --steps nor --budget, so one pass over the data: {steps} steps.", file=sys.stderr)
     else:
         dial = budget.choose(
-            training.seconds_left(config), rows.tokens_per_epoch, length, shape,
-            lambda depth, batch: time_step(config, machine, shape(depth), task, rows.rows(0, batch)),
+            training.seconds_left(config), rows.rows_per_epoch * length, length, shape,
+            lambda depth, batch: time_step(config, machine, shape(depth), task, batch),
             depth=fixed, batch=config.batch,
         )  # fmt: skip
         depth, batch, steps, seconds = dial.depth, dial.batch, dial.steps, training.seconds_left(config)
         print(
             f"pretrain: in {config.budget} here: depth {depth}, {batch} rows a step, about {steps} steps "
-            f"({dial.tokens / 1e6:.1f}M tokens, {dial.tokens / rows.tokens_per_epoch:.1f} passes over the data).",
+            f"({dial.tokens / 1e6:.1f}M tokens, {dial.steps * batch / rows.rows_per_epoch:.1f} passes over the data).",
             file=sys.stderr,
         )
     has_experts = getattr(shape(depth), "experts", 0) > 0
@@ -348,13 +356,13 @@ def rates(config: Pretrain, shape: "Sizes", loaded: "LoadedModel | None") -> dic
     return training.learning_rates(config)
 
 
-def time_step(config: Pretrain, machine: "Machine", shape: "Sizes", task: Task, taken: "np.ndarray") -> float:
-    """Seconds of one training step of a candidate on these rows, uncompiled."""
+def time_step(config: Pretrain, machine: "Machine", shape: "Sizes", task: Task, batch: int) -> float:
+    """Seconds of one training step of a candidate on the first rows, uncompiled."""
     from dodam.train.budget import time_steps
     from dodam.train.loop import one_step
     from dodam.train.optim import OptimConfig, Optimizers
 
     model = build(shape, 0).to(machine.device)
     optimizers, objective = Optimizers(model, OptimConfig()), task.objective(False)
-    parts = task.batch(taken, 0).split(config.microbatch or len(taken))
+    parts = task.batch(0, batch).split(config.microbatch or batch)
     return time_steps(lambda: one_step(model, optimizers, parts, objective, 1.0, 1.0, machine.device), seconds=1.5)

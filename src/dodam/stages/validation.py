@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dodam.data.batch import IGNORED
-from dodam.data.loader import RowLoader, token_batch
+from dodam.data.batch import IGNORED, TokenBatch
+from dodam.data.loader import token_batch
+from dodam.data.mixture import Mixture
 from dodam.generate.beam import BeamParams, beam_search
 from dodam.generate.engine import generate
 from dodam.generate.sampling import SamplingParams
@@ -53,7 +55,7 @@ def evaluating(model: Decoder | Encoder | EncoderDecoder) -> Iterator[None]:
 
 
 def bits_per_byte(
-    model: Decoder, tokenizer: "Tokenizer", rows: RowLoader, dtype: torch.dtype, *, document_mask: bool = False
+    model: Decoder, tokenizer: "Tokenizer", rows: Mixture, dtype: torch.dtype, *, document_mask: bool = False
 ) -> float:
     """-log2 p of the first rows' tokens over the bytes these tokens stand for. The same rows at every call.
 
@@ -64,9 +66,9 @@ def bits_per_byte(
     device = model.embedding.weight.device.type
     with evaluating(model), torch.autocast(device, dtype, enabled=dtype != torch.float32):
         for first in range(0, count, ROWS_AT_ONCE):
-            taken = rows.rows(first, min(ROWS_AT_ONCE, count - first))
-            batch = token_batch(taken, document_mask=document_mask, bos=tokenizer.bos)
-            num_bytes += int(lengths[batch.labels_BT].sum())
+            taken = min(ROWS_AT_ONCE, count - first)
+            batch = next_tokens(rows, first, taken, document_mask=document_mask, bos=tokenizer.bos)
+            num_bytes += int(lengths[batch.labels_BT[batch.labels_BT != IGNORED]].sum())
             batch = batch.to(device)
             hidden = model(batch.ids_BT, positions_BT=batch.positions_BT, mask=mask_of(batch))
             logits = model.head(hidden).float()
@@ -74,20 +76,26 @@ def bits_per_byte(
     return nats / max(1, num_bytes) / 0.6931471805599453
 
 
-def measured_rows(rows: RowLoader) -> int:
+def next_tokens(rows: Mixture, first: int, count: int, *, document_mask: bool, bos: int) -> TokenBatch:
+    """Rows number first..first+count-1, each next token to be predicted, as a decoder learns and is measured."""
+    taken, documents = rows.rows(first, count), rows.documents(first, count)
+    return token_batch(taken, document_mask=document_mask, bos=bos, documents=documents)
+
+
+def measured_rows(rows: Mixture) -> int:
     """How many of the first rows are read at every validation."""
     return min(rows.rows_per_epoch, max(1, TOKENS // rows.context))
 
 
-def masked_loss(model: Encoder, rows: RowLoader, masking: "Masking", dtype: torch.dtype) -> tuple[float, float, int]:
+def masked_loss(model: Encoder, rows: Mixture, masking: "Masking", dtype: torch.dtype) -> tuple[float, float, int]:
     """Of the first rows' masked tokens the mean nats, the share that is filled in right, and their number. All of them
     are hidden. The same rows and the same masks at every call."""
     count, device = measured_rows(rows), model.embedding.weight.device
     nats, right, total = 0.0, 0, 0
     with evaluating(model), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for first in range(0, count, ROWS_AT_ONCE):
-            taken = rows.rows(first, min(ROWS_AT_ONCE, count - first))
-            transformed_ND, labels_N = masked_positions(model, masking.batch(taken, first, hide_all=True).to(device))
+            batch = masking.taken(rows, first, min(ROWS_AT_ONCE, count - first), hide_all=True)
+            transformed_ND, labels_N = masked_positions(model, batch.to(device))
             logits_NV = model.output(transformed_ND).float()
             nats += float(F.cross_entropy(logits_NV, labels_N, reduction="sum"))
             right += int((logits_NV.argmax(-1) == labels_N).sum())
@@ -96,7 +104,7 @@ def masked_loss(model: Encoder, rows: RowLoader, masking: "Masking", dtype: torc
 
 
 def span_loss(
-    model: EncoderDecoder, rows: RowLoader, corruption: "Corruption", dtype: torch.dtype
+    model: EncoderDecoder, rows: Mixture, corruption: "Corruption", dtype: torch.dtype
 ) -> tuple[float, float, int]:
     """Of the tokens dropped from the first rows the mean nats, each given the true ones before it, the share that is
     told right, and their number. The same rows and the same drops at every call."""
@@ -128,9 +136,13 @@ def answer_loss(model: Decoder, rows: "PackedLoader", dtype: torch.dtype) -> flo
     return total / max(1.0, weight)
 
 
-def continuations(model: Decoder, tokenizer: "Tokenizer", rows: RowLoader, count: int = 4) -> str:
-    """The beginnings of some held-back rows and how the model goes on, as Markdown."""
-    prompts = [row[:16].tolist() for row in rows.rows(0, min(count, rows.rows_per_epoch))]
+def continuations(model: Decoder, tokenizer: "Tokenizer", rows: Mixture, count: int = 4) -> str:
+    """The beginnings of some held-back rows and how the model goes on, as Markdown; where rows are of whole documents
+    no more than half of the first one is shown to it."""
+    count = min(count, rows.rows_per_epoch)
+    taken, documents = rows.rows(0, count), rows.documents(0, count)
+    shown = np.full(count, 16) if documents is None else ((documents == 1).sum(axis=1) // 2).clip(1, 16)
+    prompts = [row[:length].tolist() for row, length in zip(taken, shown, strict=True)]
     with evaluating(model):
         outputs = generate(
             model, prompts, SamplingParams(max_tokens=48, temperature=0.8, seed=0), stop_ids=(tokenizer.eos,)
@@ -139,11 +151,11 @@ def continuations(model: Decoder, tokenizer: "Tokenizer", rows: RowLoader, count
     return "\n\n".join(f"> {tokenizer.decode(p)} **{tokenizer.decode(o.ids)}**".replace("\n", "\n> ") for p, o in pairs)
 
 
-def fills(model: Encoder, tokenizer: "Tokenizer", rows: RowLoader, masking: "Masking", count: int = 4) -> str:
+def fills(model: Encoder, tokenizer: "Tokenizer", rows: Mixture, masking: "Masking", count: int = 4) -> str:
     """The beginnings of some held-back rows, their masks filled in by the model, as Markdown: in bold, and after it in
     brackets what was there where that is something else."""
     taken = rows.rows(0, min(count, rows.rows_per_epoch))
-    batch = masking.batch(taken, 0, hide_all=True).to(model.embedding.weight.device)
+    batch = masking.taken(rows, 0, len(taken), hide_all=True).to(model.embedding.weight.device)
     guesses_BT = batch.labels_BT.clone()
     with evaluating(model):
         guesses_BT[batch.labels_BT != IGNORED] = model.output(masked_positions(model, batch)[0]).argmax(-1)
@@ -160,7 +172,7 @@ def fills(model: Encoder, tokenizer: "Tokenizer", rows: RowLoader, masking: "Mas
 
 
 def written_spans(
-    model: EncoderDecoder, tokenizer: "Tokenizer", rows: RowLoader, corruption: "Corruption", count: int = 4
+    model: EncoderDecoder, tokenizer: "Tokenizer", rows: Mixture, corruption: "Corruption", count: int = 4
 ) -> str:
     """The beginnings of some held-back rows, their dropped spans as the model writes them (greedily), as Markdown: in
     bold, and after it in brackets what was there where that is something else."""
