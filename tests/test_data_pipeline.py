@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -53,8 +52,11 @@ def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "corpus")
+
+
+def write_corpus(folder: Path) -> Path:
     """Rows and a text that are cut, small files that are put together, a packed one; duplicates within and across."""
-    folder = tmp_path / "corpus"
     folder.mkdir()
     rows = [json.dumps({"text": sentence(n % 150)}, ensure_ascii=False) + "\n" for n in range(200)]
     (folder / "rows.jsonl").write_text("".join(rows), encoding="utf-8")
@@ -416,63 +418,6 @@ def test_workers_import_no_torch() -> None:
     loaded = "import sys, dodam.data.pipeline; print([n for n in ('torch', 'pyarrow', 'numpy') if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert "torch" not in result.stdout and "pyarrow" not in result.stdout
-
-
-class RayError(Exception):
-    """Stands for that of Ray."""
-
-
-def stand_in_for_ray(calls: list) -> ModuleType:
-    """What cluster.py uses of Ray: tasks are done when they are given, and become ready in the opposite order."""
-    ray = ModuleType("ray")
-
-    def remote(function):
-        def begin(*arguments):
-            reference = object()
-            results[reference] = function(*arguments)
-            return reference
-
-        return SimpleNamespace(remote=begin)
-
-    def wait(references, num_returns):
-        assert num_returns == 1
-        return references[-1:], references[:-1]
-
-    results: dict = {}
-    ray.__dict__.update(
-        is_initialized=lambda: False,
-        init=lambda **settings: calls.append(settings),
-        shutdown=lambda: calls.append("shutdown"),
-        cluster_resources=lambda: {"CPU": 2.0},
-        remote=remote,
-        wait=wait,
-        get=lambda reference: results.pop(reference),
-        exceptions=SimpleNamespace(RayError=RayError),
-    )
-    return ray
-
-
-def test_the_same_bytes_on_ray(tmp_path: Path, corpus: Path, monkeypatch) -> None:
-    made(tmp_path / "local", str(corpus), workers=1)
-    calls: list = []
-    monkeypatch.setitem(sys.modules, "ray", stand_in_for_ray(calls))
-    made(tmp_path / "ray", str(corpus), engine="ray", workers=2)
-    assert tree(tmp_path / "ray") == tree(tmp_path / "local")
-    assert calls == [{"address": "local", "num_cpus": 2, "include_dashboard": False}, "shutdown"]
-    with pytest.raises(DataError, match="no such file"):
-        made(tmp_path / "other", "nowhere.txt", engine="ray", ray_address="head:6379")
-    (corpus / "a.jsonl").write_text("{torn\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"a\.jsonl:1"):
-        made(tmp_path / "other", str(corpus), engine="ray", ray_address="head:6379")
-    assert calls[2:] == [{"address": "head:6379"}, "shutdown"]
-
-
-def test_ray_that_is_not_there(tmp_path: Path, corpus: Path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match="Install it"):
-        made(tmp_path / "out", str(corpus), engine="ray")
-    with pytest.raises(UsageError, match="no effect without --engine ray"):
-        made(tmp_path / "out", str(corpus), ray_address="head:6379")
 
 
 # Dry run, progress

@@ -38,8 +38,9 @@ def cores() -> int:
 
 
 @contextmanager
-def engine(name: EngineName, workers: int, address: str = "") -> Iterator[Engine]:
-    """The engine of that name; its processes end with the block. UsageError where Ray is not installed."""
+def engine(name: EngineName, workers: int | None, address: str = "") -> Iterator[Engine]:
+    """The engine of that name; its processes end with the block. Without a number of `workers` it has the cores of this
+    machine, or of the cluster at `address`. UsageError where Ray is not installed."""
     if name == "ray":
         from dodam.data.cluster import cluster
 
@@ -48,7 +49,7 @@ def engine(name: EngineName, workers: int, address: str = "") -> Iterator[Engine
         return
     if address:
         raise UsageError("--ray-address has no effect without --engine ray")
-    pool = Processes(workers)
+    pool = Processes(workers or cores())
     try:
         yield pool
     finally:

@@ -64,11 +64,11 @@ class Prepare:
     dry_run: bool = False
     """Look at the first documents of every file and tell what would come of them, and when; write nothing."""
     workers: Annotated[int, Ge(1)] | None = None
-    """Processes that read and clean. Default: one for each core."""
+    """Processes that read and clean. Default: one for each core, of this machine or of the cluster at --ray-address."""
     engine: EngineName = "local"
-    """Where they run: local, on this machine; or ray, on a Ray cluster (tested with a stand-in for Ray alone)."""
+    """Where they run: local, on this machine; or ray, on a Ray cluster."""
     ray_address: str = ""
-    """The Ray cluster's address. Default: one of --workers cores is started for the run."""
+    """The Ray cluster's address, HOST:PORT or `auto`. Default: one of --workers cores is started for the run."""
 
 
 HOW = ("out", "tokenizer", "dry_run", "workers", "engine", "ray_address")
@@ -95,7 +95,7 @@ def run(config: Prepare) -> dict[str, Any]:
         return _dry_run(config, inputs, reading)
     refuse_out(config.out, inputs)
     decisions = _decisions(config)
-    with engine(config.engine, config.workers or cores(), config.ray_address) as where:
+    with engine(config.engine, config.workers, config.ray_address) as where:
         surveys = look_at(inputs, reading, where)
         checksums = {one.path: found.checksum for one, found in zip(inputs, surveys, strict=True)}
         fingerprint = _fingerprint(config, inputs, checksums, decisions)
