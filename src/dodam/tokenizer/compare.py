@@ -53,8 +53,8 @@ class TokenizerCompare:
     """What they cut: a data folder, of which the part held back is read, or text files, folders and globs."""
     out: Path | None = None
     """A Markdown file to write the table to, too."""
-    encoding: str = "utf-8"
-    """The encoding of those text files that are not UTF-8, such as cp949."""
+    encoding: str = "auto"
+    """The encoding of text files that are not UTF-8, such as cp949; `auto` finds it out."""
     pattern: SplitName | None = None
     """What texts of .tiktoken files are cut by: gpt4 for cl100k, gpt4o for o200k, gpt2, llama3, qwen2."""
     sample_bytes: Annotated[int, Gt(0)] = 10_000_000
