@@ -251,7 +251,8 @@ def copied_bytes(sizes: Sizes, how: Kept) -> int:
 def logit_bytes(sizes: Sizes, positions: int, device: str, how: Kept) -> int:
     """One chunk of logits in full precision four times over (themselves, their softmax on the way to a gradient), and
     the head in its dtype with its gradient, and that of the chunk."""
-    told = {EncoderConfig: MASK_SHARE, EncoderDecoderConfig: TARGET_SHARE}.get(type(sizes), 1.0)
+    by_kind: dict[type, float] = {EncoderConfig: MASK_SHARE, EncoderDecoderConfig: TARGET_SHARE}
+    told = by_kind.get(type(sizes), 1.0)
     chunk = min(round(told * positions), chunk_size(sizes.vocabulary, torch.device(device)))
     return sizes.vocabulary * (4 * FULL * chunk + (how.size + 2 * FULL) * sizes.width)
 
