@@ -3,6 +3,7 @@ command tells the same numbers for a recipe, for sizes and for what fits.
 """
 
 import json
+import math
 import weakref
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+import dodam
 from dodam import cli
 from dodam.data.batch import IGNORED, TokenBatch
 from dodam.data.pairs import PairBatch
@@ -20,7 +22,7 @@ from dodam.models.encoder import encoder_config
 from dodam.models.encoder_decoder import EncoderDecoderConfig, encoder_decoder_config
 from dodam.nn import lora
 from dodam.nn.cache import Cache
-from dodam.plan import hardware, memory
+from dodam.plan import fit, hardware, memory
 from dodam.train.label_smoothing import SmoothedCrossEntropy
 from dodam.train.loop import one_step
 from dodam.train.objective import MaskedCrossEntropy, TokenCrossEntropy
@@ -141,12 +143,12 @@ def test_what_a_step_keeps_is_near_what_a_real_step_keeps(name: str, dtype: str)
     kept = held(tensor for tensor in saved if tensor.untyped_storage().data_ptr() not in own) - of_head
     del loss
     reckoned = memory.training(SHAPES[name], ROWS, CONTEXT, dtype=dtype, device="cpu")
-    assert 0.9 <= (reckoned.activations + reckoned.copies) / kept <= 1.25
+    assert 0.95 <= (reckoned.activations + reckoned.copies) / kept <= 1.2
     optimizers = Optimizers(model, OptimConfig())
     resting = held([*model.parameters(), *model.buffers(), *optimizers.state().values()])
     with Live() as live:
         one_step(model, optimizers, [batch], objective, 1.0, 1.0, "cpu")
-    assert 0.9 <= reckoned.peak / (resting + live.peak) <= 1.35
+    assert 1.0 <= reckoned.peak / (resting + live.peak) <= 1.25
 
 
 def test_long_rows_on_a_cpu_use_the_fused_kernel() -> None:
@@ -218,11 +220,28 @@ def test_sizes_are_planned_and_every_figure_of_the_table_can_be_changed(capsys) 
     (row,) = plan["stages"]
     assert row["seconds"] == pytest.approx(row["flops"] / 50e12)
     assert row["mfu"] == pytest.approx(0.5)
+    read = row["memory"]["weights"] + row["serving"]["cache"] / 16
+    assert row["serving"]["tokens_per_second"] == pytest.approx(300e9 / read)
     assert row["dollars"] == pytest.approx(row["seconds"] * 0.002) and row["energy"] == pytest.approx(
         row["seconds"] * 1e-5
     )
     assert cli.main(["plan", *words, "--memory", "1MB"]) == 0
     assert "MORE than there is: 1.0 MB" in capsys.readouterr().out
+
+
+def test_many_devices_share_memory_and_time(capsys) -> None:
+    """What a plan tells of a cluster adds up, and the same is to be had in Python."""
+    words = ["--depth", "4", "--vocabulary", "512", "--context", "64", "--batch", "64", "--on", "h100-sxm"]
+    (alone,) = told([*words, "--microbatch", "1"], capsys)["stages"]
+    (row,) = told([*words, "--devices", "16", "--microbatch", "1"], capsys)["stages"]
+    assert row["memory"]["weights"] == math.ceil(alone["memory"]["weights"] / 16)
+    assert row["memory"]["activations"] == alone["memory"]["activations"]
+    assert alone["slowdown"] == pytest.approx(1) and row["slowdown"] > 1
+    step = sum(row["step"].values()) * row["slowdown"]
+    assert row["seconds"] == pytest.approx(step * row["tokens"] / (64 * 64))
+    assert row["mfu"] < alone["mfu"] == pytest.approx(0.5)
+    values = {"depth": 4, "vocabulary": 512, "context": 64, "batch": 64, "microbatch": 1, "devices": 16}
+    assert json.loads(json.dumps(dodam.plan(**values, on="h100-sxm")["stages"])) == [row]
 
 
 @pytest.mark.parametrize("wanted", [2e6, 3e7])
@@ -269,6 +288,8 @@ def test_this_machine_is_measured(monkeypatch, capsys) -> None:
         (["--depth", "2", "--memory", "lots"], "must be an amount of memory"),
         (["--parameters", "1e6", "--on", "t4"], "one block with 32,768 tokens has"),
         (["--fit-memory", "1MB", "--on", "t4"], "not even a model of one block fits"),
+        (["--fit-time", "9999999d", "--tokens", "1", "--on", "t4"], "even a model of 8 blocks is not too large"),
+        (["--depth", "2", "--on", "t4", "--devices", "64", "--device-hours", "0.001"], "devices fail too often"),
         (["--depth", "2", "--heads", "3", "--kv-heads", "2", "--on", "t4"], "must be a multiple of kv_heads"),
         (["--depth", "4", "--on", "t4", "--devices", "6", "--tensor", "4"], "no multiple of 4 x 1"),
         (["--depth", "4", "--on", "t4", "--devices", "8", "--pipeline", "8", "--sharding", "optimizer"], "there are 4"),
@@ -278,4 +299,5 @@ def test_this_machine_is_measured(monkeypatch, capsys) -> None:
 )  # fmt: skip
 def test_what_cannot_be_planned_is_said(words: list[str], message: str, monkeypatch, capsys) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(fit, "DEEPEST", 8)
     assert message in failed(words, capsys)

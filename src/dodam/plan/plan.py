@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dodam.plan.memory import Memory
     from dodam.plan.stages import Work
 
+SLOWEST = 1000.0  # times the work itself: such a run is none
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 BINARY = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -79,7 +80,7 @@ class Plan:
     """Which Transformer, as in `dodam pretrain`."""
     family: Literal["modernbert", "bert"] | None = None
     """Layout of an encoder. Default: modernbert."""
-    depth: Annotated[int, Gt(0)] | None = None
+    depth: Annotated[int, Gt(0), Le(1024)] | None = None
     """Blocks; sets all other sizes that are not given, as in `dodam pretrain`."""
     decoder_depth: Annotated[int, Gt(0)] | None = None
     """Blocks of the side of an encoder-decoder that writes. Default: as many as of the side that reads."""
@@ -124,6 +125,8 @@ class Plan:
     """Share of the peak that is reached in training, in place of the table's."""
     memory: Bytes | None = None
     """Memory of one device, in place of the table's."""
+    bandwidth: Annotated[float, Gt(0)] | None = None
+    """GB/s of one device's own memory, in place of the table's."""
     watts: Annotated[float, Gt(0)] | None = None
     """What one device draws, in place of the table's."""
     price: Annotated[float, Ge(0)] | None = None
@@ -133,6 +136,7 @@ class Plan:
 def run(config: Plan) -> dict[str, Any]:
     """Reckon, print, and return the numbers."""
     from dodam.plan import stages
+    from dodam.plan.lines import described, paid, tell, time_of
 
     check(config)
     hardware = hardware_of(config)
@@ -146,7 +150,10 @@ def run(config: Plan) -> dict[str, Any]:
         works, left = stages.of_recipe(recipe, rate, config.vocabulary, config.tokens)
     else:
         works = [one_model(config, hardware)]
-    rows = [reckon(one, config, hardware) for one in works]
+    rows = []
+    for one in works:
+        rows.append(reckon(one, config, hardware))
+        tell(rows[-1], hardware, config)
     for name, why in left.items():
         print(f"{name}: {why}; nothing is said of it", file=sys.stderr)
     known = [row["seconds"] for row in rows]
@@ -173,13 +180,14 @@ def check(config: Plan) -> None:
 
 def hardware_of(config: Plan) -> "Hardware":
     """What was named, with what was given in place of what is known of it."""
-    from dodam.plan.hardware import TERA, changed, named
+    from dodam.plan.hardware import GB, TERA, changed, named
 
     return changed(
         named(config.on),
         peak=config.peak * TERA if config.peak else None,
         efficiency=config.efficiency,
         memory=num_bytes(config.memory) if config.memory else None,
+        bandwidth=config.bandwidth * GB if config.bandwidth else None,
         watts=config.watts,
         price=config.price,
     )
@@ -250,11 +258,14 @@ def layout_of(one: "Work", config: Plan) -> "Layout":
 
 
 def pace(one: "Work", layout: "Layout", config: Plan, hardware: "Hardware") -> float:
-    """Tokens a second, with all waiting and all failures."""
+    """Tokens a second, with all waiting and all failures. UsageError where failures leave no time to work."""
     from dodam.plan.cluster import step
 
     failures = failures_of(config)
     slowdown = failures.slowdown(config.devices, failures.interval(config.devices)) if config.devices > 1 else 1.0
+    if slowdown > SLOWEST:
+        what = f"{config.devices:,} devices fail too often for any work to be done"
+        raise UsageError(what, where="--device-hours", mend="Give more hours, or fewer devices.")
     return one.batch * one.context / (step(one.sizes, one.context, hardware, layout).seconds * slowdown)
 
 
@@ -279,7 +290,7 @@ def failures_of(config: Plan) -> "Failures":
 
 
 def reckon(one: "Work", config: Plan, hardware: "Hardware") -> dict[str, Any]:
-    """The numbers of one training, printed."""
+    """The numbers of one training."""
     from dodam.models.build import flops_per_token, num_parameters
     from dodam.plan import cluster
     from dodam.plan.cost import cost
@@ -303,7 +314,7 @@ def reckon(one: "Work", config: Plan, hardware: "Hardware") -> dict[str, Any]:
         "tokens": tokens,
         "flops": None if tokens is None else flops_per_token(one.sizes, one.context) * tokens,
         "memory": asdict(memory) | {"peak": memory.peak},
-        "cache": cache_of(one, config),
+        "serving": serving_of(one, config, hardware),
         "tokens_per_second": per_second,
         "mfu": flops_per_token(one.sizes, one.context) * per_second / (config.devices * hardware.peak),
         "step": asdict(step),
@@ -314,95 +325,18 @@ def reckon(one: "Work", config: Plan, hardware: "Hardware") -> dict[str, Any]:
         "energy": paid_for.energy if paid_for else None,
         "dollars": paid_for.dollars if paid_for else None,
     }
-    tell(one, row, memory, hardware, config)
     return row
 
 
-def cache_of(one: "Work", config: Plan) -> int | None:
-    """Keys and values while serving, in full precision as a model is loaded; None for one that writes nothing."""
+def serving_of(one: "Work", config: Plan, hardware: "Hardware") -> dict[str, Any] | None:
+    """Keys and values while serving, in full precision as a model is loaded; and how many tokens a second one answer
+    gets at most, as every weight and its full context are read from memory for each. None for an encoder."""
     from dodam.models.encoder import EncoderConfig
-    from dodam.plan.memory import FULL, cache_bytes
+    from dodam.plan.memory import FULL, cache_bytes, outlined, weight_bytes
 
     if isinstance(one.sizes, EncoderConfig):
         return None
-    return cache_bytes(one.sizes, config.conversations, one.sizes.context, FULL)
-
-
-def tell(one: "Work", row: dict[str, Any], memory: "Memory", hardware: "Hardware", config: Plan) -> None:
-    """The lines of one training."""
-    each = " of each device" if config.devices > 1 else ""
-    sizes = row["sizes"]
-    depth = sizes.get("depth") or f"{sizes['encoder_depth']} + {sizes['decoder_depth']}"
-    print(
-        f"{one.name:<10}{row['parameters']:,} parameters: depth {depth}, width {sizes['width']}, "
-        f"feed-forward {sizes['feedforward_size']}, {sizes['vocabulary']:,} token ids"
-    )
-    if row["tokens"] is None:
-        print("  work      as much as the data has; --tokens says how much")
-    else:
-        print(f"  work      {short(row['tokens'])} tokens, {row['flops']:.2e} FLOPs")
-    parts = {
-        name: getattr(memory, name) for name in ("weights", "gradients", "optimizer", "activations", "copies", "logits")
-    }
-    told = ", ".join(f"{name} {size_of(amount)}" for name, amount in parts.items())
-    print(f"  memory    {size_of(memory.peak)}{each} with {rows_of(row['microbatch'])} at one time: {told}")
-    if hardware.memory is not None and memory.peak > hardware.memory:
-        print(f"            MORE than there is: {size_of(hardware.memory)}")
-    if row["cache"] is not None:
-        print(f"  serving   {size_of(row['cache'])} for keys and values of {config.conversations} full contexts")
-    time = "" if row["seconds"] is None else f"{time_of(row['seconds'])} at "
-    print(f"  time      {time}{short(row['tokens_per_second'])} tokens/s, {row['mfu']:.1%} of the peak")
-    if config.devices > 1:
-        whole = sum(row["step"].values())
-        shares = ", ".join(f"{name} {part / whole:.1%}" for name, part in row["step"].items())
-        print(f"  step      {whole:.3g} s: {shares}")
-        lost = f"{row['slowdown'] - 1:.1%} more time for failures"
-        print(f"  failures  a checkpoint every {time_of(row['interval'])}, {lost}")
-    if row["energy"] is not None:
-        print(f"  energy    {row['energy']:,.1f} kWh")
-    if row["dollars"] is not None:
-        print(f"  cost      {money(row['dollars'])} at {money(hardware.price or 0)} an hour ({hardware.priced})")
-
-
-def described(hardware: "Hardware", devices: int) -> str:
-    """One line about what it runs on."""
-    many = f"{devices:,} x " if devices > 1 else ""
-    memory = "" if hardware.memory is None else f", {size_of(hardware.memory)}"
-    rate = f"{hardware.peak / 1e12:,.3g} TFLOP/s in {hardware.dtype}, {hardware.efficiency:.0%} of it in training"
-    return f"on        {many}{hardware.name}: {rate}{memory}"
-
-
-def short(number: float) -> str:
-    """`1.3B`, `24.0k`."""
-    for limit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.1f}{letter}"
-    return f"{number:.0f}"
-
-
-def rows_of(number: int) -> str:
-    return "1 row" if number == 1 else f"{number:,} rows"
-
-
-def size_of(amount: float) -> str:
-    """Bytes as people say them, a GB being 10^9."""
-    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if amount >= limit:
-            return f"{amount / limit:.1f} {unit}"
-    return f"{amount:.0f} B"
-
-
-def time_of(amount: float) -> str:
-    """`12 s`, `4.1 min`, `3.2 h`, `94 days`."""
-    for limit, unit, most in ((1, "s", 120), (60, "min", 120), (3600, "h", 72)):
-        if amount < limit * most:
-            return f"{amount / limit:.1f} {unit}"
-    return f"{amount / 86_400:,.1f} days"
-
-
-def money(dollars: float) -> str:
-    return f"${dollars:,.0f}" if dollars >= 100 else f"${dollars:.2f}"
-
-
-def paid(dollars: float) -> str:
-    return f", {money(dollars)}" if dollars else ""
+    each = cache_bytes(one.sizes, 1, one.sizes.context, FULL)
+    read = weight_bytes(outlined(one.sizes)) + each
+    most = None if hardware.bandwidth is None else hardware.bandwidth / read
+    return {"cache": config.conversations * each, "tokens_per_second": most}
