@@ -22,10 +22,8 @@ def tell(row: dict[str, Any], hardware: "Hardware", config: "Plan") -> None:
         print("  work      as much as the data has; --tokens says how much")
     else:
         print(f"  work      {short(row['tokens'])} tokens, {row['flops']:.2e} FLOPs")
-    parts = {
-        name: getattr(memory, name) for name in ("weights", "gradients", "optimizer", "activations", "copies", "logits")
-    }
-    told = ", ".join(f"{name} {size_of(amount)}" for name, amount in parts.items())
+    memory = row["memory"]
+    told = ", ".join(f"{name} {size_of(memory[name])}" for name in PARTS)
     print(f"  memory    {size_of(memory['peak'])}{each} with {rows_of(row['microbatch'])} at one time: {told}")
     if hardware.memory is not None and memory["peak"] > hardware.memory:
         print(f"            MORE than there is: {size_of(hardware.memory)}")
