@@ -84,7 +84,9 @@ def check(layout: Layout, sizes: Sizes) -> None:
         what = "a pipeline that gathered its weights for every microbatch would do little else"
         raise UsageError(what, where="--sharding", mend="Give --sharding optimizer.")
     if sizes.heads % layout.tensor:
-        raise UsageError(f"{sizes.heads} heads cannot be shared by {layout.tensor} devices", where="--tensor")
+        raise UsageError(
+            f"{sizes.heads} heads cannot be shared by {layout.tensor} devices", where="--tensor", mend="Give --heads."
+        )
     if layout.batch < layout.data:
         what = f"a step of {layout.batch} rows leaves some of {layout.data} data-parallel devices without any"
         raise UsageError(what, where="--batch", mend="Give a larger --batch, or a larger --tensor or --pipeline.")

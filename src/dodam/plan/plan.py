@@ -137,15 +137,14 @@ def run(config: Plan) -> dict[str, Any]:
     """Reckon, print, and return the numbers."""
     from dodam.plan import stages
     from dodam.plan.lines import described, paid, tell, time_of
+    from dodam.recipe import read as read_recipe
 
     check(config)
+    recipe = read_recipe(config.recipe, config.set) if config.recipe else None
     hardware = hardware_of(config)
     print(described(hardware, config.devices))
     left: dict[str, str] = {}
-    if config.recipe is not None:
-        from dodam.recipe import read
-
-        recipe = read(config.recipe, config.set)
+    if recipe is not None:
         rate = hardware.rate * config.devices
         works, left = stages.of_recipe(recipe, rate, config.vocabulary, config.tokens)
     else:

@@ -1,7 +1,7 @@
 """Trainings that were published, reckoned with the table as it stands: what comes out and what was told.
 
-`docs/plan.md` shows these rows with their sources; nothing in the table is fitted to a row, but for the V100, whose
-efficiency and price are those of the estimate it is held against.
+`docs/plan.md` shows these rows with their sources. The table's efficiencies are round numbers that were set with these
+runs known; those of the V100, and its price, are taken from the estimate it is held against.
 """
 
 from dataclasses import dataclass
