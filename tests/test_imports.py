@@ -33,6 +33,8 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "machine": {"errors"},
     "versions": set(),
     "doctor": {"machine"},
+    "plan": FRAME
+    | {"cli", "recipe", "nn", "models", "train", "tokenizer", "exchange", "folder", "stages", "machine", "doctor"},
     "exchange": FRAME | {"nn", "models", "tokenizer", "tensors"},
     "folder": FRAME | {"nn", "models", "tokenizer", "tensors", "exchange"},
     "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},

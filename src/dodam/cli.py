@@ -35,6 +35,9 @@ COMMANDS = {
     "grow": Command("dodam.grow", "Grow", "One command from your own text to a model you can talk to.", "Start here"),
     "run": Command("dodam.runner", "Run", "Run a recipe: all its stages, or only what changed since the last run."),
     "doctor": Command("dodam.doctor", "Doctor", "Say what this machine can do, and how to mend what is wrong with it."),
+    "plan": Command(
+        "dodam.plan.plan", "Plan", "Say what a training will take: memory, time, energy, cost; also on many GPUs."
+    ),
     "sample": Command("dodam.sample.write", "Sample", "Write the bundled corpus as files to look at."),
     "prepare": Command("dodam.data.prepare", "Prepare", "Clean text and write a data folder.", "Stages"),
     "preview": Command("dodam.data.preview", "Preview", "Show what rows are read as, check and convert them."),
