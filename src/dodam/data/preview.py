@@ -46,20 +46,11 @@ class Preview:
     """Write all rows that can be used to this JSONL file, in the form that every command reads."""
 
 
-@dataclass
 class Problems(Skipped):
-    """All rows that cannot be used are counted, and the first of them kept."""
-
-    allowed: bool = True
-    found: list[str] = field(default_factory=list)
-
-    def add(self, error: DataError, file: str = "") -> None:
-        super().add(error, file)
-        if len(self.found) < PROBLEMS:
-            self.found.append(str(error))
+    """All rows that cannot be used are counted, and the preview tells of the first."""
 
     def tell(self) -> None:
-        """The preview does."""
+        """Not here."""
 
 
 class Item(NamedTuple):
@@ -100,9 +91,9 @@ def run(config: Preview) -> dict[str, Any]:
             print("\n".join(_shown(item)))
     if problems.count:
         print(f"\n{problems.count:,} cannot be used as {best}:")
-        print("\n".join(f"  {one}" for one in problems.found))
-        if problems.count > len(problems.found):
-            print(f"  and {problems.count - len(problems.found):,} more")
+        print("\n".join(f"  {one}" for one in problems.named[:PROBLEMS]))
+        if problems.count > PROBLEMS:
+            print(f"  and {problems.count - PROBLEMS:,} more")
     if config.out is not None:
         write(config.out, items)
         print(f"\n{len(items):,} rows in {config.out}, for {KINDS[best].commands}.")
@@ -110,7 +101,7 @@ def run(config: Preview) -> dict[str, Any]:
         "kind": best,
         "rows": len(items),
         "unusable": problems.count,
-        "problems": problems.found,
+        "problems": problems.named[:PROBLEMS],
         "kinds": {name: len(one.items) for name, one in read.items() if one.items},
         "out": config.out and str(config.out),
     }
@@ -118,7 +109,7 @@ def run(config: Preview) -> dict[str, Any]:
 
 def _read(config: Preview, name: KindName) -> Read:
     """The rows as one kind. Only where this kind was asked for is an error of the flags an error."""
-    problems = Problems()
+    problems = Problems(allowed=True)
     try:
         return Read(list(KINDS[name].read(config, problems)), problems, "")
     except (DataError, UsageError) as error:
@@ -129,7 +120,7 @@ def _read(config: Preview, name: KindName) -> Read:
 
 def _why(read: dict[KindName, Read]) -> str:
     """Why rows cannot be read, as each kind says it."""
-    told = [f"as {name}: {(one.problems.found or [one.refused])[0]}" for name, one in read.items()]
+    told = [f"as {name}: {one.problems.first or one.refused}" for name, one in read.items()]
     return "no row can be read; " + "; ".join(told)
 
 
