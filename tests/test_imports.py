@@ -33,10 +33,11 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "machine": {"errors"},
     "versions": set(),
     "doctor": {"machine"},
+    "tracking": FRAME,
     "exchange": FRAME | {"nn", "models", "tokenizer", "tensors"},
     "folder": FRAME | {"nn", "models", "tokenizer", "tensors", "exchange"},
     "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},
-    "stages": TEXT | TRAINING | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl"},
+    "stages": TEXT | TRAINING | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl", "tracking"},
     "evaluate": TEXT | {"nn", "models", "folder", "generate", "machine", "versions"},
     "rl": TEXT | TRAINING | {"folder", "generate", "evaluate", "machine"},
     "serve": TEXT | {"nn", "models", "folder", "generate", "machine", "feedback"},
@@ -76,6 +77,10 @@ HEAVY = [
     "pypdfium2",
     "resiliparse",
     "trafilatura",
+    "mlflow",
+    "tensorboard",
+    "trackio",
+    "wandb",
 ]
 
 
