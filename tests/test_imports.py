@@ -33,7 +33,7 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "machine": {"errors"},
     "versions": set(),
     "doctor": {"machine"},
-    "tracking": FRAME,
+    "tracking": FRAME | {"data"},
     "exchange": FRAME | {"nn", "models", "tokenizer", "tensors"},
     "folder": FRAME | {"nn", "models", "tokenizer", "tensors", "exchange"},
     "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},

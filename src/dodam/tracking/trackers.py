@@ -16,6 +16,7 @@ from dodam.errors import DodamError, UsageError
 
 PROJECT = "dodam"
 PATIENCE = 30.0  # seconds that a slow tracker is waited for at the end of a run
+FLUSHED = 0.5  # seconds after which wandb writes what it has; after 15 of its own, which a kill would lose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,8 @@ class Wandb:
             raise DodamError("there is no key: set WANDB_API_KEY, or WANDB_MODE=offline")
         settings = wandb.Settings(
             silent=True, console="off", disable_code=True, disable_git=True, finish_timeout=PATIENCE,
-            x_disable_meta=True, x_disable_machine_info=True, x_disable_stats=True, x_save_requirements=False,
+            x_transaction_log_flush_interval=FLUSHED, x_disable_meta=True, x_disable_machine_info=True,
+            x_disable_stats=True, x_save_requirements=False,
         )  # fmt: skip
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT), id=run.id, name=run.name, resume="allow",
