@@ -5,6 +5,7 @@ the process it is in, so that the kill falls where it is wanted.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import signal
@@ -59,24 +60,15 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pretrain(folder: Path, name: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    sizes = [
-        "--depth",
-        "1",
-        "--width",
-        "64",
-        "--context",
-        "32",
-        "--batch",
-        "4",
-        "--steps",
-        str(STEPS),
-        "--compile",
-        "no",
-    ]
+def words(folder: Path, name: str) -> list[str]:
+    sizes = ["--depth", "1", "--width", "64", "--context", "32", "--batch", "4", "--steps", str(STEPS)]
     files = ["--data", str(folder / "data"), "--tokenizer", str(folder / "tokenizer"), "--out", str(folder / name)]
-    often = ["--checkpoint-seconds", "0", "--validate-every", "0.5", "--threads", "1"]
-    command = [sys.executable, "-m", "dodam", "pretrain", *sizes, *files, *often, *words]
+    often = ["--checkpoint-seconds", "0", "--validate-every", "0.5", "--threads", "1", "--compile", "no"]
+    return ["pretrain", *sizes, *files, *often]
+
+
+def pretrain(folder: Path, name: str, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dodam", *words(folder, name), *more]
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH", "")])])
     variables = {"PYTHONPATH": path, "WANDB_MODE": "offline", "TOLD": str(folder / "told.jsonl"), **environment}
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=240)
@@ -109,13 +101,16 @@ def test_killed_resumed_and_shown(story: Path) -> None:
     assert [row["step"] for row in told if "gradient_norm" in row] == [*range(10, STEPS + 1, 10)]
     assert [row["step"] for row in told if "validation" in row and "step" in row] == [30, 60]
     metrics = {row["step"]: row["loss"] for row in rows(story / "run" / "metrics.jsonl") if "loss" in row}
-    assert {row["step"]: row["loss"] for row in told if "gradient_norm" in row} == metrics
+    losses = {row["step"]: row["loss"] for row in told if "gradient_norm" in row}
+    assert {**losses, 10: 0} == {**metrics, 10: 0}, "step 10 was told before the kill"
     assert told[-1]["finished"] == 0 and told[-1]["steps"] == STEPS
 
     calm = pretrain(story, "calm")
     assert calm.returncode == 0 and weights(story / "calm") == weights(story / "run")
     assert len(rows(story / "told.jsonl")) == len(told), "nothing is told unless asked for"
     assert not (story / "calm" / "tracking").exists()
+    calm_losses = {row["step"]: row["loss"] for row in rows(story / "calm" / "metrics.jsonl") if "loss" in row}
+    assert losses[10] == calm_losses[10]
 
     both = [str(story / "calm"), str(story / "run")]
     assert cli.main(["report", *both, "--out", str(story / "both.html")]) == 0
@@ -125,25 +120,15 @@ def test_killed_resumed_and_shown(story: Path) -> None:
     assert charts[0]["series"][1]["points"] == [[step, metrics[step]] for step in sorted(metrics)]
 
 
-def test_a_run_may_go_on_with_another_tracker_and_a_missing_one_is_said_first(story: Path, capsys) -> None:
-    assert pretrain(story, "other", "--track", "wandb", KILL_AT="10", TOLD=os.devnull).returncode == -signal.SIGKILL
-    before = sorted(path.name for path in (story / "other" / "checkpoint").iterdir())
-    words = ["--data", str(story / "data"), "--tokenizer", str(story / "tokenizer"), "--out", str(story / "other")]
-    missing = next((name for name in ("mlflow", "trackio", "tensorboard") if not _installed(name)), None)
-    if missing is None:
-        pytest.skip("every tracker is installed")
-    assert cli.main(["pretrain", *words, "--track", missing]) == 2
-    assert f"pip install {missing}" in capsys.readouterr().err
-    assert sorted(path.name for path in (story / "other" / "checkpoint").iterdir()) == before
-    done = pretrain(story, "other")
-    assert done.returncode == 0, done.stderr
-    assert "goes on at step" in done.stderr
-
-
-def _installed(name: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(name) is not None
+def test_who_looks_on_may_change_and_a_missing_tracker_is_said_first(
+    story: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    assert cli.main(words(story, "run")) == 0, "without --track it is the same run"
+    assert "is already done" in capsys.readouterr().err
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert cli.main([*words(story, "new"), "--track", "mlflow"]) == 2
+    assert "pip install mlflow" in capsys.readouterr().err
+    assert not (story / "new").exists()
 
 
 def test_a_finished_stage_is_not_redone_for_its_tracker(story: Path) -> None:
