@@ -202,8 +202,21 @@ def test_a_recipes_folder_is_all_its_runs(tmp_path: Path, capsys) -> None:
 
 def test_numbers_that_are_none_are_left_out(tmp_path: Path) -> None:
     rows = [*rows_of(20), {"step": 30, "loss": math.nan, "seconds": 15.0}, {"step": 40, "loss": math.inf}]
-    read = report(tmp_path / "a.html", write_run(tmp_path / "run", rows))
+    rows += [{"step": 50, "loss": 10**400, "seconds": "soon"}, {"step": "51", "loss": 1.0}, {"step": 52, "loss": None}]
+    result = {"alarms": 5, "seconds": math.inf, "unit": None, "loss": [1]}
+    read = report(tmp_path / "a.html", write_run(tmp_path / "run", rows, result))
     assert [point[0] for point in data_of(read)[0]["series"][0]["points"]] == [10, 20]
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**18), st.floats(-1e299, 1e299)), min_size=1, max_size=5))
+def test_any_numbers_can_be_drawn(points: list[tuple[int, float]]) -> None:
+    series = curves.Series("A", 0, [(float(x), y) for x, y in sorted(points)])
+    drawn = curves.draw(curves.Chart("loss", [series]), "loss", "step")
+    (line,) = re.findall(r'class="line" d="M([^"]*)"', drawn)
+    for place in line.split("L"):
+        x, y = map(float, place.split())
+        assert curves.LEFT - 0.1 <= x <= curves.WIDTH - curves.RIGHT + 0.1
+        assert curves.TOP - 0.1 <= y <= curves.HEIGHT - curves.BOTTOM + 0.1
 
 
 def test_no_line_hangs_on_its_colour() -> None:

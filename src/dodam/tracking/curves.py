@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from dodam.tracking.follow import is_number
 from dodam.tracking.record import Record
@@ -78,14 +79,14 @@ def points_of(record: Record, number: str, x: str, *, share: bool) -> list[Point
     for row in record.rows:
         tokens = row["tokens"] if is_number(row.get("tokens")) else tokens
         place = tokens if x == "tokens" else row.get(x)
-        value = row.get(number)
+        value: Any = row.get(number)
         if number == "learning_rate" and is_number(scale := row.get("learning_rate_scale")):
             value = scale if share else scale * (record.rate or 0.0)
         if number == "tokens_between" and is_number(row.get("tokens")) and is_number(row.get("seconds")):
             now = (row["tokens"], row["seconds"])
             value = (now[0] - before[0]) / (now[1] - before[1]) if now[1] > before[1] else None
             before = now
-        if is_number(place) and is_number(value) and math.isfinite(value) and math.isfinite(place):
+        if is_number(place) and is_number(value):
             points.append((float(place), float(value)))
     return thinned(points)
 
@@ -142,7 +143,8 @@ def frame_of(chart: Chart) -> Frame:
     xs, ys = zip(*(point for one in chart.series for point in one.points), strict=True)
     x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
     room = 0.05 * (y1 - y0) or 0.05 * abs(y1) or 1.0
-    return Frame(x0, x1 if x1 - x0 > 1e-12 * abs(x1) else x0 + 1.0, y0 - room, y1 + room)
+    room = max(room, 1e-12, 1e-12 * abs(y1))  # what floats can tell apart
+    return Frame(x0, x1 if x1 - x0 > 1e-12 * abs(x1) else x0 + max(1.0, 1e-9 * abs(x0)), y0 - room, y1 + room)
 
 
 def draw(chart: Chart, title: str, x_title: str) -> str:

@@ -7,7 +7,6 @@ the training neither waits for it nor fails with it.
 
 import contextlib
 import json
-import math
 import queue
 import re
 import sys
@@ -16,13 +15,14 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from dodam import files
 from dodam.tracking.trackers import PATIENCE, TRACKERS, Tracker, Watched
 
 NOT_TOLD = ("step", "progress", "remaining")
 """What a row has for the console only, or as its place."""
+LARGEST = 1e300
 
 
 class Note:
@@ -144,12 +144,12 @@ def kind_of(row: dict[str, Any]) -> str:
 
 def numbers_of(row: dict[str, Any]) -> dict[str, float]:
     """The numbers of a row that are told; one that is none (NaN) is left out, as some servers refuse it."""
-    kept = {name: value for name, value in row.items() if name not in NOT_TOLD and is_number(value)}
-    return {name: float(value) for name, value in kept.items() if math.isfinite(value)}
+    return {name: float(value) for name, value in row.items() if name not in NOT_TOLD and is_number(value)}
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether it is a number that can be sent and drawn: not infinite, not NaN."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dodam import files
 from dodam.errors import FolderError
-from dodam.tracking.follow import flat, json_lines, without_password
+from dodam.tracking.follow import flat, is_number, json_lines, without_password
 
 APART = ("format", "out", "track")
 """Settings that say where a run is and who looks on."""
@@ -86,30 +86,39 @@ def read_record(path: Path, letter: str) -> Record:
     if torn:
         notes.append(f"metrics.jsonl: {torn} torn")
     begun = state_of(path, notes)
-    choices = begun.get("choices", {})
+    choices = part(begun, "choices")
     result = read_lenient(path / "result.json", notes) or None
     stage_json = read_lenient(path / "stage.json", notes)
     chosen = {key: choices[key] for key in CHOSEN if key in choices}
-    told = (result or {}).get("alarms") or begun.get("ledger", {}).get("alarms") or {}
-    alarms = (
-        [f"{kind}: {text}" for kind, text in told.items()] if isinstance(told, dict) else [str(one) for one in told]
-    )
-    versions = begun.get("versions", {})
+    told = (result or {}).get("alarms") or part(begun, "ledger").get("alarms") or []
     peak = {"peak_bytes": stage_json["peak_bytes"]} if stage_json.get("peak_bytes") else {}
     return Record(
         letter=letter,
         name=without_password(str(path)),
         stage=str(config.get("stage", "?")),
         settings=flat({**{key: config[key] for key in config if key not in APART}, "chosen": chosen}),
-        machine=flat({**choices.get("machine", {}), **versions}),
+        machine=flat({**part(choices, "machine"), **part(begun, "versions")}),
         rows=[row for row in rows if isinstance(row.get("step"), int)],
         result={**result, **peak} if result else None,
-        rates={key: value for key, value in choices.get("optim", {}).items() if isinstance(value, int | float)},
-        alarms=alarms,
+        rates={key: value for key, value in part(choices, "optim").items() if is_number(value)},
+        alarms=alarms_of(told),
         samples=read_samples(path / "samples.md"),
         changed=(path / "metrics.jsonl").stat().st_mtime if (path / "metrics.jsonl").is_file() else None,
         notes=notes,
     )
+
+
+def part(whole: dict[str, Any], key: str) -> dict[str, Any]:
+    """The object under a key; {} where there is none."""
+    found = whole.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def alarms_of(told: Any) -> list[str]:
+    """Alarms as texts: stages tell them as a list, or by their kind."""
+    if isinstance(told, dict):
+        return [f"{kind}: {about}" for kind, about in told.items()]
+    return [str(one) for one in told] if isinstance(told, list) else []
 
 
 def state_of(path: Path, notes: list[str]) -> dict[str, Any]:

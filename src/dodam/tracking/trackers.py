@@ -44,9 +44,9 @@ class TensorBoard:
     """An event file in OUT/tensorboard, another one each time the run goes on; flushed after every row."""
 
     def open(self, run: Watched) -> str:
-        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-        from tensorboard.compat.proto.tensor_pb2 import TensorProto
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata  # type: ignore[missing-import]
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto  # type: ignore[missing-import]
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter  # type: ignore[missing-import]
 
         self.writer = EventFileWriter(str(run.folder / "tensorboard"))
         if not run.called:
@@ -57,7 +57,7 @@ class TensorBoard:
         return run.id
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[missing-import]
 
         self.write(step, [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()])
 
@@ -65,8 +65,8 @@ class TensorBoard:
         self.writer.close()
 
     def write(self, step: int, values: list[Any]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[missing-import]
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[missing-import]
 
         self.writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
         self.writer.flush()
@@ -77,7 +77,7 @@ class Wandb:
 
     def open(self, run: Watched) -> str:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers
-        import wandb
+        import wandb  # type: ignore[missing-import]
 
         away = os.environ.get("WANDB_MODE", "online") in ("offline", "disabled")
         if not (away or wandb.api.api_key):  # it would ask for one on the terminal
@@ -106,9 +106,9 @@ class Mlflow:
 
     def open(self, run: Watched) -> str:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow.entities import Param
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
+        from mlflow.entities import Param  # type: ignore[missing-import]
+        from mlflow.exceptions import MlflowException  # type: ignore[missing-import]
+        from mlflow.tracking import MlflowClient  # type: ignore[missing-import]
 
         self.client = MlflowClient()
         if run.called:
@@ -128,13 +128,13 @@ class Mlflow:
         return self.id
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric  # type: ignore[missing-import]
 
         now = int(1000 * time.time())
         self.client.log_batch(self.id, metrics=[Metric(name, value, now, step) for name, value in numbers.items()])
 
     def close(self, finished: bool, result: dict[str, float]) -> None:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric  # type: ignore[missing-import]
 
         now = int(1000 * time.time())
         self.client.log_batch(self.id, metrics=[Metric(f"result.{name}", result[name], now, 0) for name in result])
@@ -145,7 +145,7 @@ class Trackio:
     """A run of trackio; its name ends in the beginning of the run's id, as trackio knows runs by their name."""
 
     def open(self, run: Watched) -> str:
-        import trackio
+        import trackio  # type: ignore[missing-import]
 
         name = run.called or f"{run.name} {run.id[:6]}"
         self.run = trackio.init(
