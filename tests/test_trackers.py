@@ -271,8 +271,10 @@ def read_trackio(folder: Path) -> tuple[dict[str, list[tuple[int, float]]], str]
 
 def read_wandb(folder: Path) -> tuple[dict[str, list[tuple[int, float]]], str]:
     """Both offline runs, the killed one's and the one that went on, as `wandb sync` would read them."""
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()  # as at the end of the process: its service writes what it still has
     files = sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len({file.stem for file in files}) == 1, "the same run"
     curves: dict[str, dict[int, float]] = {"loss": {}, "validation": {}}

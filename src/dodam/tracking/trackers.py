@@ -80,12 +80,12 @@ class Wandb:
         import wandb  # type: ignore[missing-import]
 
         away = os.environ.get("WANDB_MODE", "online") in ("offline", "disabled")
-        if not (away or wandb.api.api_key):  # it would ask for one on the terminal
+        if not (away or wandb.login(prompt=False, verify=False)):  # else it would ask for a key on the terminal
             raise DodamError("there is no key: set WANDB_API_KEY, or WANDB_MODE=offline")
         settings = wandb.Settings(
             silent=True, console="off", disable_code=True, disable_git=True, finish_timeout=PATIENCE,
-            x_transaction_log_flush_interval=FLUSHED, x_disable_meta=True, x_disable_machine_info=True,
-            x_disable_stats=True, x_save_requirements=False,
+            init_timeout=PATIENCE, x_graphql_retry_max=3, x_transaction_log_flush_interval=FLUSHED,
+            x_disable_meta=True, x_disable_machine_info=True, x_disable_stats=True, x_save_requirements=False,
         )  # fmt: skip
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT), id=run.id, name=run.name, resume="allow",
