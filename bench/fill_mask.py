@@ -28,7 +28,8 @@ from trigram import Trigram  # beside this file
 from dodam import files
 from dodam import machine as machines
 from dodam.data.documents import read_documents
-from dodam.data.sources import Skipped, documents, inputs_of
+from dodam.data.skipped import Skipped
+from dodam.data.sources import documents, inputs_of
 from dodam.errors import DataError, DodamError, FolderError
 from dodam.evaluate.score import wilson
 from dodam.folder import LoadedModel, load

@@ -1,7 +1,7 @@
 """Time and memory of `dodam prepare` beside encoding the same text with `tokenizers` alone, and how they grow.
 
     python bench/prepare.py FILES... --tokenizer DIR [--megabytes 100] [--pairs 5] [--workers 2] [--folder DIR]
-                            [-- FLAGS OF PREPARE]
+                            [--planted] [--alone] [-- FLAGS OF PREPARE]
 
 The texts of FILES are repeated, a few words of each changed every time, up to so many megabytes; a second file has the
 first half of them. Each measurement is a process of its own, and what is compared is measured in turns, so that the
@@ -11,6 +11,10 @@ machine's moods meet both alike:
   its end, against `encode`: `encode_batch` of `tokenizers` for the same texts on all cores, the calls alone;
 - `growth`: `prepare` of the whole file against `prepare` of the half.
 
+With `--planted` one text in 20 comes a second time and one in 20 again with a word in 40 changed, one in ten holds
+personal data, and one in 100 is followed by garbage: signs without words, UTF-8 read as Latin-1, half a row (give
+`--skip-bad`). `--alone` leaves out `encode`, for more text than anybody would wait for.
+
 Prints a JSON line for each pair and one with the medians. Memory (Linux alone) is that of the whole tree of processes:
 `resident_bytes` the highest sum at one time, looked at every 20 ms, `bound_bytes` the sum of each one's peak (VmHWM).
 """
@@ -18,6 +22,7 @@ Prints a JSON line for each pair and one with the medians. Memory (Linux alone) 
 import argparse
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -30,22 +35,25 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from dodam.data.sources import Skipped, documents, inputs_of
+from dodam.data.skipped import Skipped
+from dodam.data.sources import documents, inputs_of
 from dodam.errors import DodamError
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 EVERY = 0.02  # seconds between two looks at the memory
 CHANGED = 17  # one word of so many is changed in a repetition
 BATCH = 1000  # texts encoded in one call
+PERSONAL = "연락처 010-2345-6789, hong.gildong@example.com, 카드 4111 1111 1111 1111, 주민등록번호 900101-1234568"
 
 
-def write_texts(paths: Sequence[str], folder: Path, num_bytes: int) -> tuple[Path, Path]:
+def write_texts(paths: Sequence[str], folder: Path, num_bytes: int, *, planted: bool = False) -> tuple[Path, Path]:
     """(half, whole): rows of the texts of these files, repeated with changes up to so many bytes of text."""
     half, whole = folder / "half.jsonl", folder / "whole.jsonl"
     written = 0
     with half.open("w", encoding="utf-8") as first, whole.open("w", encoding="utf-8") as second:
+        rng = random.Random(1)
         for text in repeated(paths):
-            row = json.dumps({"text": text}, ensure_ascii=False) + "\n"
+            row = "".join(rows_of(text, rng)) if planted else row_of(text)
             second.write(row)
             if 2 * written < num_bytes:
                 first.write(row)
@@ -53,6 +61,26 @@ def write_texts(paths: Sequence[str], folder: Path, num_bytes: int) -> tuple[Pat
             if written >= num_bytes:
                 break
     return half, whole
+
+
+def row_of(text: str) -> str:
+    return json.dumps({"text": text}, ensure_ascii=False) + "\n"
+
+
+def rows_of(text: str, rng: random.Random) -> Iterator[str]:
+    """The row of a text and what is planted beside it."""
+    yield row_of(f"{text}\n{PERSONAL}" if rng.random() < 0.1 else text)
+    if rng.random() < 0.05:
+        yield row_of(text)
+    if rng.random() < 0.05:
+        words = text.split(" ")
+        yield row_of(" ".join(word if place % 40 else "바뀐" for place, word in enumerate(words, start=1)))
+    if rng.random() < 0.01:
+        garbage = "".join(rng.choices("#@!%^&*()_+=-~|<>?/", k=500))
+        broken = "깨진 글자로 읽힌 문장입니다. " * 20
+        yield row_of(garbage)
+        yield row_of(broken.encode().decode("latin-1"))
+        yield row_of(text)[:20] + "\n"
 
 
 def repeated(paths: Sequence[str]) -> Iterator[str]:
@@ -145,24 +173,21 @@ def run_encode(path: Path, asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(asked: argparse.Namespace, folder: Path) -> None:
-    half, whole = write_texts(asked.files, folder, int(asked.megabytes * 1e6))
+    half, whole = write_texts(asked.files, folder, int(asked.megabytes * 1e6), planted=asked.planted)
     size = whole.stat().st_size
     pairs = []
     for number in range(asked.pairs):
-        first, second = run_prepare(whole, folder, asked), run_encode(whole, asked)
-        small = run_prepare(half, folder, asked)
-        pair = {
-            "pair": number,
-            "bytes": size,
-            "prepare": first,
-            "encode": second,
-            "half": small,
-            "prepare_to_encode": first["seconds"] / second["seconds"],
-            "growth": first["seconds"] / small["seconds"],
-        }
+        pair = {"pair": number, "bytes": size, "prepare": run_prepare(whole, folder, asked)}
+        seconds = pair["prepare"]["seconds"]
+        if not asked.alone:
+            pair["encode"] = run_encode(whole, asked)
+            pair["prepare_to_encode"] = seconds / pair["encode"]["seconds"]
+        pair["half"] = run_prepare(half, folder, asked)
+        pair["growth"] = seconds / pair["half"]["seconds"]
         print(json.dumps(pair), flush=True)
         pairs.append(pair)
-    medians = {key: statistics.median(pair[key] for pair in pairs) for key in ("prepare_to_encode", "growth")}
+    ratios = [key for key in ("prepare_to_encode", "growth") if key in pairs[0]]
+    medians = {key: statistics.median(pair[key] for pair in pairs) for key in ratios}
     memory = {key: max(pair["prepare"][key] for pair in pairs) for key in ("resident_bytes", "bound_bytes")}
     rate = size / statistics.median(pair["prepare"]["seconds"] for pair in pairs) / 1e6
     print(json.dumps({"median": medians, "megabytes_per_second": rate, "highest": memory, "flags": asked.flags}))
@@ -181,6 +206,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder")
+    parser.add_argument("--planted", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     asked = parser.parse_args(own)
     asked.flags = flags
     try:

@@ -109,6 +109,13 @@ def test_sets_are_read_whatever_their_columns(tmp_path: Path) -> None:
     assert cleaned([FRAGE], {"file": found})[0] == []
 
 
+def test_a_set_of_plain_text_is_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "tests.txt").write_text(f"{QUESTION}\n\n{FRAGE}\n", encoding="utf-8")
+    found = list(read_set(str(tmp_path / "tests.txt")))
+    assert [line.strip() for line in found if line.strip()] == [QUESTION, FRAGE]
+    assert cleaned([FRAGE], {"file": found})[0] == []
+
+
 WORDS = ["the", "river", "was", "high", "that", "spring"]
 TEXT = st.lists(st.sampled_from([*WORDS, "강이", "높았다"]), max_size=40).map(" ".join)
 

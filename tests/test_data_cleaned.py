@@ -150,6 +150,9 @@ def test_the_dry_run_cleans_what_it_looks_at(tmp_path: Path, messy: Path, capsys
     assert cli.main([*words, "--clean.languages", "ko", "en", "--min-characters", "40"]) == 0
     shown = capsys.readouterr().out
     assert "1 language de" in shown and "1 too short" in shown and not (tmp_path / "out").exists()
+    assert "Not looked for" not in shown
+    assert cli.main([*words, "--near-duplicates", "0.7", "--contamination", "sample:tests"]) == 0
+    assert "Not looked for in a sample: near duplicates, contamination." in capsys.readouterr().out
 
 
 def test_what_cannot_be_read_is_named_in_the_report_and_nothing_personal_is(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from dodam.data import duplicates, engine, parts, pipeline, prepare, progress, s
 from dodam.data.documents import read_documents, read_manifest
 from dodam.data.parts import Reading
 from dodam.data.prepare import Prepare
-from dodam.data.sources import Document, Skipped, inputs_of
+from dodam.data.skipped import Skipped
+from dodam.data.sources import Document, inputs_of
 from dodam.data.text import clean
 from dodam.errors import DataError, DodamError, UsageError
 

@@ -13,7 +13,8 @@ import zstandard
 from dodam import cli
 from dodam.data.readers import archives, packed
 from dodam.data.readers.notes import NOTED
-from dodam.data.sources import Skipped, documents, inputs_of, rows
+from dodam.data.skipped import Skipped
+from dodam.data.sources import documents, inputs_of, rows
 from dodam.errors import DataError
 
 MEMBERS = {

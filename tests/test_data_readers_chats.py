@@ -9,7 +9,8 @@ from dodam import cli
 from dodam.data.readers import text_rows
 from dodam.data.readers.chats import is_chat, letter
 from dodam.data.readers.notes import NOTED
-from dodam.data.sources import Skipped, documents, inputs_of
+from dodam.data.skipped import Skipped
+from dodam.data.sources import documents, inputs_of
 from dodam.errors import DataError
 
 PHONE_KOREAN = """\ufeff김하늘 님과 카카오톡 대화

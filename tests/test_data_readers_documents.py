@@ -15,7 +15,8 @@ import pytest
 from dodam import cli
 from dodam.data.readers import ROW_READERS, packed
 from dodam.data.readers.notes import NOTED
-from dodam.data.sources import Skipped, documents, files_of, inputs_of, rows
+from dodam.data.skipped import Skipped
+from dodam.data.sources import documents, files_of, inputs_of, rows
 from dodam.errors import DataError, UsageError
 
 LONG = "사과는 가을에 익는다. 농부는 아침마다 나무를 살피고 물을 준다. "

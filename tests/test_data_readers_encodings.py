@@ -11,7 +11,7 @@ from dodam import cli
 from dodam.data.readers import encodings, text_rows
 from dodam.data.readers.encodings import blocks, decoded, encoding_of
 from dodam.data.readers.notes import NOTED
-from dodam.errors import DataError
+from dodam.errors import DataError, UsageError
 
 KOREAN = "옛날 어느 마을에 사과를 파는 아이가 살았다.\n똠방각하와 펲시를 마셨다. 漢字도 조금 있다.\n"
 FRENCH = "Le garçon a mangé une pomme à côté de l'église. “Déjà vu”, dit-il.\n"
@@ -116,7 +116,7 @@ def test_a_named_encoding_is_for_files_that_are_not_utf8(tmp_path: Path) -> None
     with pytest.raises(DataError, match="no encoding is sure"):
         read(path)
     assert read(path, "latin-1") == "é"
-    with pytest.raises(DataError, match="klingon is not an encoding"):
+    with pytest.raises(UsageError, match="klingon is not an encoding"):
         decoded(b"a", "klingon", "page")
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from dodam import cli
 from dodam.data.readers.hub import parts
-from dodam.data.sources import Skipped, documents, inputs_of, rows
+from dodam.data.skipped import Skipped
+from dodam.data.sources import documents, inputs_of, rows
 from dodam.errors import DataError, UsageError
 
 ROWS = {("owner/apples", None, "train"): ["one", "two"], ("owner/apples", "ko", "test"): ["하나"]}

@@ -24,7 +24,8 @@ from dodam.data.prepare import run as prepare
 from dodam.data.readers import encodings, text_pieces
 from dodam.data.readers import text as text_files
 from dodam.data.shards import ensure_shards
-from dodam.data.sources import Document, Skipped, Source, documents, files_of, inputs_of, rows
+from dodam.data.skipped import Skipped
+from dodam.data.sources import Document, Source, documents, files_of, inputs_of, rows
 from dodam.data.text import clean, language
 from dodam.errors import DataError, UsageError
 from dodam.tokenizer.tokenizer import Tokenizer
@@ -107,8 +108,13 @@ def test_a_long_text_is_cut_without_losing_a_character(tmp_path: Path, separator
     assert "".join(text for _, text in found) == whole
     assert all(len(text) <= text_files.LARGEST_PIECE for _, text in found) and len(found) > 3
     assert all(text.endswith(separator) for _, text in found[:-1])
-    assert found[1][0] == f"{tmp_path / 'book.txt'}:{1 + found[0][1].count(chr(10))}"
     assert texts(tmp_path / "book.txt") == [clean(text) for _, text in found]
+    ids = [where for where, _ in found]
+    assert len(set(ids)) == len(ids)
+    if "\n" in separator:
+        assert ids[1] == f"{tmp_path / 'book.txt'}:{1 + found[0][1].count(chr(10))}"
+    else:
+        assert ids[:3] == [f"{tmp_path / 'book.txt'}:1{nth}" for nth in ("", ".2", ".3")]
 
 
 def test_a_character_across_two_blocks(tmp_path: Path, monkeypatch) -> None:
@@ -165,6 +171,15 @@ def test_a_column_of_a_table_by_its_number(tmp_path: Path, ending: str) -> None:
     for number in ("0", "3"):
         with pytest.raises(DataError, match=f"there is no column `{number}`"):
             read(path, columns={"text": number})
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_a_csv_of_office_programs(tmp_path: Path, sign: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the first line has no comma, what it has instead stands between the values; commas are then text."""
+    (tmp_path / "a.csv").write_bytes(table([{"id": "1", "text": f"가, 나{sign}다"}], delimiter=sign))
+    assert texts(tmp_path / "a.csv") == [f"가, 나{sign}다"]
+    name = "semicolons" if sign == ";" else "tabs"
+    assert f"files .csv with {name} between their columns: 1" in capsys.readouterr().err
 
 
 def test_rows_that_are_no_table_have_no_column_numbers(tmp_path: Path) -> None:
@@ -229,8 +244,8 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
     assert texts(tmp_path, encoding=encoding) == ["가나다"] * 3
     read_by_tokenizer, _, _ = open_texts(TokenizerTrain(data=(str(tmp_path),), out=tmp_path / "t", encoding=encoding))
     assert list(read_by_tokenizer) == ["가나다"] * 3
-    with pytest.raises(DataError, match="klingon is not an encoding"):
-        read(tmp_path / "a.txt", encoding="klingon")
+    with pytest.raises(UsageError, match="klingon is not an encoding"):
+        read(tmp_path / "a.txt", encoding="klingon", skipped=Skipped(True))
 
 
 def test_old_files_and_new_ones_in_one_folder(tmp_path: Path) -> None:
@@ -379,6 +394,12 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch) -> N
     for path in (tmp_path, locked):
         with pytest.raises(DataError, match=r"/locked: cannot be read \(Permission denied\)"):
             files_of(str(path))
+    skipped = Skipped(True)
+    assert files_of(str(tmp_path), skipped) == [str(tmp_path / "a.txt")]
+    assert (skipped.count, skipped.files) == (1, [str(locked)])
+    out = tmp_path.parent / f"{tmp_path.name}-out"
+    manifest = prepare(Prepare(data=(str(tmp_path),), out=out, skip_bad=True))
+    assert manifest["removed"] == {"unreadable": 1} and "/locked: cannot be read" in (out / "report.md").read_text()
     locked.rmdir()
     assert files_of(str(tmp_path)) == [str(tmp_path / "a.txt")]
 

@@ -16,7 +16,7 @@ import transformers
 
 from dodam import cli
 from dodam.data import triplets as reading
-from dodam.data.sources import Skipped
+from dodam.data.skipped import Skipped
 from dodam.data.triplets import Triplet, TripletBatch, TripletLoader, blocked, distinct_texts
 from dodam.errors import DataError, DodamError, FolderError
 from dodam.evaluate import similarity

@@ -35,10 +35,11 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "doctor": {"machine"},
     "plan": FRAME
     | {"cli", "recipe", "nn", "models", "train", "tokenizer", "exchange", "folder", "stages", "machine", "doctor"},
+    "tracking": FRAME | {"data"},
     "exchange": FRAME | {"nn", "models", "tokenizer", "tensors"},
     "folder": FRAME | {"nn", "models", "tokenizer", "tensors", "exchange"},
     "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},
-    "stages": TEXT | TRAINING | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl"},
+    "stages": TEXT | TRAINING | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl", "tracking"},
     "evaluate": TEXT | {"nn", "models", "folder", "generate", "machine", "versions"},
     "rl": TEXT | TRAINING | {"folder", "generate", "evaluate", "machine"},
     "serve": TEXT | {"nn", "models", "folder", "generate", "machine", "feedback"},
@@ -78,6 +79,10 @@ HEAVY = [
     "pypdfium2",
     "resiliparse",
     "trafilatura",
+    "mlflow",
+    "tensorboard",
+    "trackio",
+    "wandb",
 ]
 
 

@@ -32,8 +32,8 @@ RESERVED = ("model", "report")
 PATHS = ("data", "dev", "sts", "labels", "replay", "model", "tokenizer")
 """The flags that name what a stage reads."""
 
-KNOBS = ("checkpoint_seconds", "microbatch", "threads", "device")
-"""The flags that say how a stage is computed, not what: a finished stage is not redone for them."""
+KNOBS = ("checkpoint_seconds", "microbatch", "threads", "device", "track")
+"""The flags that say how a stage is computed or watched, not what: a finished stage is not redone for them."""
 
 TOP = ("title", "out", "seed")
 SMALL = 1 << 20
@@ -191,7 +191,7 @@ def _stage(
         raise UsageError(f"`{kind}` is not a command", where=where, mend=nearest(kind, [*COMMANDS]))
     cls, _ = load(kind)
     fields = {field.name for field in dataclasses.fields(cls)}
-    if "out" not in fields or cls.__module__ in ("dodam.runner", "dodam.grow"):
+    if "out" not in fields or cls.__module__ in ("dodam.runner", "dodam.grow", "dodam.tracking.report"):
         raise UsageError(f"`{kind}` writes no folder, so it cannot be a stage", where=where)
     if "out" in values:
         raise UsageError(f"`out` is set by the recipe: it is {out / name}", where=where, mend="Leave it away.")

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dodam.data.outcome import AHEAD, SAMPLES, SHOWN, Outcome, Sample, edited, texts_of
+from dodam.data.readers import lines, reader_of, text_rows
+from dodam.data.readers.encodings import AUTO
 from dodam.data.shingles import Units, units, windows
 from dodam.data.sources import SAMPLE, checksum, rows
 from dodam.errors import DataError, UsageError
@@ -71,7 +73,11 @@ class Observed(NamedTuple):
 
 
 def read_set(path: str) -> Iterator[str]:
-    """Every text in the rows of an evaluation set: questions, passages, answers, messages, whatever the columns are."""
+    """Every text in the rows of an evaluation set: questions, passages, answers, messages, whatever the columns are;
+    of a file of plain text its lines."""
+    if not path.startswith(SAMPLE) and reader_of(path) is text_rows:
+        yield from lines(path, AUTO)
+        return
     for _, row in rows(path):
         yield from _strings(row)
 
@@ -97,7 +103,7 @@ def sets_of(named: Iterable[str]) -> tuple[EvaluationSet, ...]:
         if name in found:
             raise UsageError(f"two sets are called {name}", where="--contamination", mend="Name them: NAME=FILE.")
         if not path.startswith(SAMPLE) and not Path(path).is_file():
-            raise DataError("there is no such file", where=path, mend="A set to keep out is a file of rows: NAME=FILE.")
+            raise DataError("there is no such file", where=path, mend="A set to keep out is a file: NAME=FILE.")
         found[name] = EvaluationSet(name, path, checksum(path))
     return tuple(found.values())
 

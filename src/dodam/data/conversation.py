@@ -10,7 +10,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dodam.data.sources import OR_SKIP, SAMPLE, Skipped, read_rows
+from dodam.data.skipped import OR_SKIP, Skipped
+from dodam.data.sources import SAMPLE, read_rows
 from dodam.data.text import clean
 from dodam.errors import DataError, UsageError
 

@@ -14,7 +14,8 @@ import xxhash
 
 from dodam.data.labels import STDIN, Labels, Row, column_of, read_table
 from dodam.data.readers import ROW_READERS, lines, suffix
-from dodam.data.sources import OR_SKIP, TABLES, Skipped, files_of, read_rows
+from dodam.data.skipped import OR_SKIP, Skipped
+from dodam.data.sources import TABLES, files_of, read_rows
 from dodam.errors import DataError, UsageError
 
 OUTSIDE = "O"

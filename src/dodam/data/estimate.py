@@ -19,7 +19,8 @@ from dodam.data.parts import PART_BYTES, Reading, is_file
 from dodam.data.pipeline import GROUP_BYTES, batches, long_enough
 from dodam.data.progress import duration
 from dodam.data.readers import suffix
-from dodam.data.sources import Document, Input, Skipped, documents
+from dodam.data.skipped import Skipped
+from dodam.data.sources import Document, Input, documents
 
 FIRST = 200  # documents of a file that are looked at
 LONGEST_LOOK = 20.0  # seconds after which the rest of the files is judged by those seen

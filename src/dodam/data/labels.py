@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeVar
 import xxhash
 
 from dodam.data.readers import ROW_READERS, lines, suffix
-from dodam.data.sources import OR_SKIP, TABLES, Skipped, files_of, read_rows
+from dodam.data.skipped import OR_SKIP, Skipped
+from dodam.data.sources import TABLES, files_of, read_rows
 from dodam.data.text import clean
 from dodam.errors import DataError, UsageError
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from dodam.data.batch import IGNORED
 from dodam.data.readers import lines
-from dodam.data.sources import OR_SKIP, SAMPLE, Row, Skipped, read_rows
+from dodam.data.skipped import OR_SKIP, Skipped
+from dodam.data.sources import SAMPLE, Row, read_rows
 from dodam.data.text import clean
 from dodam.errors import DataError, UsageError
 from dodam.tokenizer.bpe_dropout import BpeDropout

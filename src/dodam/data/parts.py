@@ -17,7 +17,8 @@ import xxhash
 
 from dodam.data.readers.hub import HUB
 from dodam.data.readers.notes import taken
-from dodam.data.sources import SAMPLE, Document, Input, Skipped, Source, documents
+from dodam.data.skipped import Skipped
+from dodam.data.sources import SAMPLE, Document, Input, Source, documents
 from dodam.data.text import clean
 from dodam.errors import DataError
 

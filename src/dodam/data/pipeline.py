@@ -32,7 +32,8 @@ from dodam.data.lookup import looked_up
 from dodam.data.outcome import Outcome, Sample, dropped, first_samples
 from dodam.data.parts import Part, Reading, read_part
 from dodam.data.readers.notes import NOTED, taken, tell
-from dodam.data.sources import Document, Skipped
+from dodam.data.skipped import Skipped
+from dodam.data.sources import Document
 from dodam.data.split_file import SplitFile, schema
 
 if TYPE_CHECKING:

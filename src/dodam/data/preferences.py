@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import xxhash
 
 from dodam.data.conversation import ROLES, Messages, message_of, text_of
-from dodam.data.sources import OR_SKIP, SAMPLE, Skipped, read_rows
+from dodam.data.skipped import OR_SKIP, Skipped
+from dodam.data.sources import SAMPLE, read_rows
 from dodam.errors import DataError, UsageError
 
 PROMPTS = ("prompt", "instruction", "question", "query", "질문")

@@ -26,7 +26,8 @@ from dodam.data.engine import run as run_tasks
 from dodam.data.outcome import changed_of, removed_of
 from dodam.data.parts import Reading, Survey, is_file
 from dodam.data.progress import Progress
-from dodam.data.sources import OR_SKIP, Input, Skipped, Source, checksum, inputs_of
+from dodam.data.skipped import OR_SKIP, Skipped
+from dodam.data.sources import Input, Source, checksum, inputs_of
 from dodam.errors import DataError, DodamError, UsageError
 
 
@@ -89,7 +90,8 @@ def run(config: Prepare) -> dict[str, Any]:
         from dodam.data.cleaning.languages import check_known
 
         check_known(config.clean.languages)
-    inputs = outside(inputs_of(config.data), config.out)
+    unread = Skipped(config.skip_bad, OR_SKIP)
+    inputs = outside(inputs_of(config.data, unread), config.out)
     reading = Reading(config.columns, config.encoding, config.license, config.seed, config.skip_bad, otherwise=OR_SKIP)
     if config.dry_run:
         return _dry_run(config, inputs, reading)
@@ -103,7 +105,7 @@ def run(config: Prepare) -> dict[str, Any]:
         if manifest:
             print(f"prepare: {config.out} is already done.", file=sys.stderr)
         else:
-            manifest = write(config, inputs, reading, surveys, where, decisions, fingerprint)
+            manifest = write(config, inputs, reading, surveys, where, decisions, fingerprint, unread)
             print(data_report.summary(manifest), file=sys.stderr)
     work.remove(work.folder_of(config.out))
     if tokenizer is not None:
@@ -120,6 +122,10 @@ def _dry_run(config: Prepare, inputs: list[Input], reading: Reading) -> dict[str
     if skipped.count:
         print(f"prepare: {skipped}", file=sys.stderr)
     print(estimate.told(found, config.workers or cores()))
+    looks = {"near duplicates": config.near_duplicates, "contamination": config.contamination}
+    looks["repeated lines"] = config.clean.repeated_lines
+    if not_sought := [name for name, wanted in looks.items() if wanted]:
+        print(f"Not looked for in a sample: {', '.join(not_sought)}.")
     return {"out": str(config.out), "dry_run": True, **estimate.to_json(found)}
 
 
@@ -223,9 +229,10 @@ def write(
     where: Engine,
     decisions: tuple[Decision, ...],
     fingerprint: str,
+    unread: Skipped,
 ) -> dict[str, Any]:
-    """Make the data folder in the work folder and put it in place; returns the manifest. DataError when nothing is
-    left."""
+    """Make the data folder in the work folder and put it in place; returns the manifest, which counts what was `unread`
+    before. DataError when nothing is left."""
     folder = work.folder_of(config.out)
     job = pipeline.Job(
         folder=folder,
@@ -242,6 +249,7 @@ def write(
     try:
         with work.opened(folder):
             found = pipeline.execute(job, all_parts, where, lambda name, *sizes: Progress(f"prepare: {name}", *sizes))
+            found["skipped"].join(unread)
             manifest = _manifest(inputs, found["files"], told_skipped(found))
             manifest |= {"changed": changed_of(dict(sorted(found["counts"].items()))), "decided": found["told"]}
             manifest |= {"noted": found["noted"], "unreadable": found["skipped"].named}

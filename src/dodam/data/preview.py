@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from annotated_types import Ge, MinLen
 
 from dodam import files
-from dodam.data.sources import Skipped, documents, inputs_of
+from dodam.data.skipped import Skipped
+from dodam.data.sources import documents, inputs_of
 from dodam.errors import DataError, UsageError
 
 PROBLEMS = 5  # that are shown
@@ -232,7 +233,7 @@ def _triplets(config: Preview, skipped: Skipped) -> Iterator[Item]:
 
 def _texts(config: Preview, skipped: Skipped) -> Iterator[Item]:
     found = documents(
-        inputs_of(config.data), columns=config.columns, encoding=config.encoding, skipped=skipped, told=False
+        inputs_of(config.data, skipped), columns=config.columns, encoding=config.encoding, skipped=skipped, told=False
     )
     for one in found:
         if one.text:

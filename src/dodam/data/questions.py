@@ -13,7 +13,8 @@ import xxhash
 
 from dodam.data.labels import STDIN, Row, column_of, read_table
 from dodam.data.readers import ROW_READERS, suffix
-from dodam.data.sources import OR_SKIP, TABLES, Skipped, files_of
+from dodam.data.skipped import OR_SKIP, Skipped
+from dodam.data.sources import TABLES, files_of
 from dodam.errors import DataError, UsageError
 
 USUAL = {

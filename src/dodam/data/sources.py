@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,7 @@ from dodam.data.readers.columnar import DATASET, dataset_files, dataset_of
 from dodam.data.readers.encodings import AUTO
 from dodam.data.readers.hub import HUB, hub_rows, parts, revision
 from dodam.data.readers.notes import note, tell
+from dodam.data.skipped import Skipped
 from dodam.data.text import clean, language, storable
 from dodam.errors import DataError, UsageError
 
@@ -72,51 +73,6 @@ class Document:
 NAMED = (".jsonl", ".ndjson", ".json", ".warc", ".zip", ".tar", ".tgz", *TABLES)
 """Files of many documents: each is a source by its own name."""
 
-NAMED_ROWS = 100  # of those that cannot be used, in reports
-OR_SKIP = "Or leave such rows out: --skip-bad."
-
-
-@dataclass
-class Skipped:
-    """What to do with rows that cannot be used: stop at the first, or count them and keep the first as an example."""
-
-    allowed: bool
-    otherwise: str = ""
-    """What else can be done about it, told behind the mend: that there is a flag."""
-    count: int = 0
-    named: list[str] = field(default_factory=list)
-    """The first NAMED_ROWS of them: where, and why."""
-    files: list[str] = field(default_factory=list)
-    """Those that could not be read to their end."""
-
-    def add(self, error: DataError, file: str = "") -> None:
-        """Raise the error, or count it; `file` where the rest of one is lost with it."""
-        if not self.allowed:
-            raise DataError(error.what, where=error.where, mend=f"{error.mend} {self.otherwise}".strip()) from None
-        self.count += 1
-        self.name([str(error)])
-        self.files += [file] if file else []
-
-    @property
-    def first(self) -> str:
-        return self.named[0] if self.named else ""
-
-    def name(self, errors: Iterable[str]) -> None:
-        """Keep what is told of rows that were left out, as long as there is room."""
-        self.named = [*self.named, *errors][:NAMED_ROWS]
-
-    def tell(self) -> None:
-        """Say on standard error what was left out."""
-        if self.count:
-            print(self, file=sys.stderr)
-
-    def __str__(self) -> str:
-        told = f"{self.count:,} left out that cannot be read. The first: {self.first}"
-        if not self.files:
-            return told
-        more = f" and {len(self.files) - 5} more" if len(self.files) > 5 else ""
-        return f"{told.rstrip('.')}. Whole files, or the rest of them: {', '.join(self.files[:5])}{more}."
-
 
 def rows(path: str, *, columns: dict[str, str] | None = None, skip_bad: bool = False) -> Iterator[tuple[str, Row]]:
     """The rows of a file, folder, glob or `sample:NAME`, each with FILE:LINE.
@@ -143,7 +99,7 @@ def read_rows(
 
     `known`: names of which a table's first line holds one, or one that `columns` names; else it is a row like the
     others, and columns are called by their numbers, from 1. Without any it always names the columns."""
-    for file in [path] if path.startswith(SAMPLE) else files_of(path):
+    for file in [path] if path.startswith(SAMPLE) else files_of(path, skipped):
         rows = _file_rows(file, encoding, skipped, seed)
         if known and suffix(file) in TABLES[:2]:  # a Parquet's columns have names always
             rows = _with_first_line(file, rows, {*known, *(name.lower() for name in columns.values())})
@@ -280,16 +236,17 @@ def _names(row: Row) -> str:
     return ", ".join(f"`{name}`" for name in row)
 
 
-def files_of(path: str) -> list[str]:
+def files_of(path: str, skipped: Skipped | None = None) -> list[str]:
     """The files a path stands for: itself, what a glob matches, all of a folder that has a known ending. Sorted; what
-    begins with a dot is left out. DataError when there is none, or where a folder cannot be read."""
+    begins with a dot is left out. DataError when there is none, or where a folder cannot be read and such may not be
+    `skipped`."""
     if path.startswith(HUB):
         return [path]
     place = Path(path).expanduser()
     if place.is_file():
         return [str(place)]
     if place.is_dir():
-        read = _read_of(path, _files_below(place))
+        read = _read_of(path, _files_below(place, skipped or Skipped(False)))
     elif glob.has_magic(path):
         read = [file for file in map(Path, glob.glob(str(place), recursive=True)) if file.is_file()]
     else:
@@ -319,12 +276,14 @@ def _beside(file: Path, datasets: Collection[Path]) -> bool:
     return file.parent in datasets and (file.name in DATASET or file.suffix == ".arrow")
 
 
-def _files_below(folder: Path) -> list[Path]:
+def _files_below(folder: Path, skipped: Skipped) -> list[Path]:
     """All files of a folder and below, those behind links too, no folder twice."""
 
     def refuse(error: OSError) -> None:
         mend = "Mend its permissions, or name what can be read."
-        raise DataError(f"cannot be read ({error.strerror})", where=str(error.filename), mend=mend) from None
+        skipped.add(
+            DataError(f"cannot be read ({error.strerror})", where=str(error.filename), mend=mend), error.filename
+        )
 
     found: list[Path] = []
     seen = {_identity(folder)}
@@ -346,15 +305,16 @@ def _identity(folder: Path) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def inputs_of(sources: Iterable[str | Source]) -> list[Input]:
-    """Every file of all sources, with a name for reports. No file twice; no name for two sources. UsageError for a file
-    that two sources want with different weights, limits or names, and where every source has a limit of epochs."""
+def inputs_of(sources: Iterable[str | Source], skipped: Skipped | None = None) -> list[Input]:
+    """Every file of all sources, with a name for reports. No file twice; no name for two sources. Folders that cannot
+    be read are a DataError, or `skipped`. UsageError for a file that two sources want with different weights, limits
+    or names, and where every source has a limit of epochs."""
     inputs: dict[str, Input] = {}
     taken: dict[str, Source] = {}
     for entry in sources:
         source = Source(entry) if isinstance(entry, str) else entry
         sample = source.path.startswith(SAMPLE)
-        for path in [source.path] if sample else files_of(source.path):
+        for path in [source.path] if sample else files_of(source.path, skipped):
             key = path if path.startswith((SAMPLE, HUB)) else str(Path(path).resolve())
             if key in inputs:
                 wanted = inputs[key].source

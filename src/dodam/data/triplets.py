@@ -18,7 +18,8 @@ import xxhash
 from torch import Tensor
 
 from dodam.data.readers import ROW_READERS, lines, suffix
-from dodam.data.sources import Row, Skipped, files_of, read_rows
+from dodam.data.skipped import Skipped
+from dodam.data.sources import Row, files_of, read_rows
 from dodam.data.text import clean
 from dodam.errors import DataError, UsageError
 

@@ -139,7 +139,8 @@ def read_items(config: Evaluate) -> dict[str, list[dict[str, Any]]]:
 
 
 def item_rows(path: str, encoding: str = "auto") -> Iterator[tuple[str, dict[str, Any]]]:
-    from dodam.data.sources import Skipped, read_rows
+    from dodam.data.skipped import Skipped
+    from dodam.data.sources import read_rows
 
     yield from read_rows(path, columns={}, encoding=encoding, skipped=Skipped(False))
 
@@ -202,7 +203,8 @@ def checked_answer(answer: Any, metric: str, where: str) -> str:
 def read_texts(config: Evaluate) -> list[tuple[str, str]]:
     """(source, text) for bits per byte: of a data folder its held-back part, else everything."""
     from dodam.data.documents import read_documents
-    from dodam.data.sources import Skipped, documents, inputs_of
+    from dodam.data.skipped import Skipped
+    from dodam.data.sources import documents, inputs_of
 
     plain = [path for path in config.data if path != "sample:tests"]
     if config.task and BITS not in config.task:

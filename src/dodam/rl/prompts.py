@@ -14,7 +14,8 @@ import numpy as np
 import xxhash
 
 from dodam.data.conversation import CONTEXTS, LISTS, PROMPTS, TARGETS, Messages, encode_many, message_of, text_of
-from dodam.data.sources import OR_SKIP, Skipped, read_rows
+from dodam.data.skipped import OR_SKIP, Skipped
+from dodam.data.sources import read_rows
 from dodam.errors import DataError, UsageError
 
 if TYPE_CHECKING:

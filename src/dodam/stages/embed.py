@@ -112,7 +112,7 @@ def check_options(config: Embed) -> None:
 def read(config: Embed) -> Data:
     """The rows, cut into what is learned and what is held back, and the human scores. DataError where nothing can be
     told apart."""
-    from dodam.data.sources import OR_SKIP, Skipped
+    from dodam.data.skipped import OR_SKIP, Skipped
     from dodam.data.triplets import read_triplets, split
 
     skipped = Skipped(config.skip_bad, OR_SKIP)

@@ -16,6 +16,7 @@ from dodam import config as configs
 from dodam import files
 from dodam.errors import FolderError, Interrupted, UsageError
 from dodam.stages.parts import NO_ADAPTER, Lora, check_lora, finish_parts
+from dodam.tracking.trackers import check_trackers
 from dodam.versions import versions
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
 
 FINISHING_SECONDS = 4.0  # the last validation, the model folder, the picture
 LEARNED = ("checkpoint", "model", "metrics.jsonl")  # of a run folder; one without them failed before its first step
+WATCHED = (
+    "machine",
+    "context",
+    "depth",
+    "batch",
+    "steps",
+    "seconds",
+    "compiled",
+    "optim",
+)  # what of its choices trackers get
 COMPILE_REPAYS = 1e13  # FLOPs of training: about a minute on two cores
 
 
@@ -68,6 +79,8 @@ class Training:
     """CPU threads. Default: all cores this process may use."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
+    track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Tell names, settings and numbers of the run to these programs too. Default: to none; nothing is sent anywhere."""
     seed: int = 0
     """Seed of weights and order of the data."""
     lora: Lora = NO_ADAPTER
@@ -109,13 +122,16 @@ class Setup:
 def open_run(config: Training, stage: str) -> dict[str, Any] | None:
     """Begin or continue a run folder. Returns the result of a run that is already finished, else None.
 
-    UsageError when the folder holds what a run with other settings has learned, and for an adapter without a rank."""
+    UsageError when the folder holds what a run with other settings has learned, for an adapter without a rank, and for
+    a tracker that is not installed. Who looks on may change while a run goes on."""
     check_lora(config.lora)
+    check_trackers(config.track)
     resolved = {"format": 1, "stage": stage, **configs.to_json(config)}
     saved_file = config.out / "config.json"
     if saved_file.is_file():
         saved = files.read_json(saved_file)
-        differing = sorted(key for key in resolved.keys() | saved.keys() if resolved.get(key) != saved.get(key))
+        keys = (resolved.keys() | saved.keys()) - {"track"}
+        differing = sorted(key for key in keys if resolved.get(key) != saved.get(key))
         if differing and any((config.out / name).exists() for name in LEARNED):
             raise UsageError(
                 f"this run folder was begun with other settings ({', '.join(differing)})",
@@ -251,7 +267,7 @@ def seconds_left(config: Training) -> float:
 
 def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any]) -> dict[str, Any]:
     """Run the loop with its hooks, then write the model folder, the picture and the result."""
-    from dodam import folder
+    from dodam.tracking.follow import following
     from dodam.train import metrics
     from dodam.train.loop import train
     from dodam.train.optim import Optimizers
@@ -262,22 +278,37 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
         metrics.Console(stage, setup.unit, shown=setup.shown),
         metrics.Samples(config.out / "samples.md", setup.sample),
     ]
-    try:
-        outcome = train(
-            setup.model,
-            optimizers,
-            setup.batches,
-            setup.objective,
-            setup.loop,
-            folder=config.out,
-            hooks=hooks,
-            validate=setup.validate,
-            choices=choices,
-            device=choices["machine"]["device"],
-            ledger=setup.ledger,
-        )
-    except Interrupted as stopped:
-        raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
+    chosen = {key: choices[key] for key in WATCHED if key in choices}
+    with following(config.track, config.out, {"stage": stage, **configs.to_json(config), "chosen": chosen}) as followed:
+        try:
+            outcome = train(
+                setup.model,
+                optimizers,
+                setup.batches,
+                setup.objective,
+                setup.loop,
+                folder=config.out,
+                hooks=[*hooks, *followed.hooks],
+                validate=setup.validate,
+                choices=choices,
+                device=choices["machine"]["device"],
+                ledger=setup.ledger,
+            )
+        except Interrupted as stopped:
+            raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
+        result = followed.result = write_run(config, stage, setup, outcome, choices)
+    if config.budget is not None and outcome.steps == setup.loop.steps:
+        tell_rest(config, stage, choices, outcome.seconds)
+    return result
+
+
+def write_run(
+    config: Training, stage: str, setup: Setup, outcome: "Outcome", choices: dict[str, Any]
+) -> dict[str, Any]:
+    """Write what a trained run leaves: the model folder, the picture and, last, the result, which is returned."""
+    from dodam import folder
+    from dodam.train import metrics
+
     if setup.finish:
         setup.finish()
     finish_parts(config, setup.model)
@@ -295,8 +326,6 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
         )
     metrics.draw(config.out / "metrics.jsonl", config.out / "loss.png", setup.unit, *setup.shown[:1])
     files.write_json(config.out / "result.json", result)
-    if config.budget is not None and outcome.steps == setup.loop.steps:
-        tell_rest(config, stage, choices, outcome.seconds)
     return result
 
 

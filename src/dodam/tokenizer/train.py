@@ -114,7 +114,8 @@ def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
     from dodam import __version__
     from dodam.data.documents import read_documents, read_manifest
     from dodam.data.readers.notes import tell
-    from dodam.data.sources import OR_SKIP, SAMPLE, Skipped, checksum, documents, inputs_of
+    from dodam.data.skipped import OR_SKIP, Skipped
+    from dodam.data.sources import SAMPLE, checksum, documents, inputs_of
 
     folders = [one for one in config.data if (Path(one) / "manifest.json").is_file()]
     if folders and len(folders) < len(config.data):
@@ -124,13 +125,13 @@ def open_texts(config: TokenizerTrain) -> tuple[Iterator[str], int, Any]:
         texts = (row["text"] for folder in folders for row in read_documents(folder, "train"))
         num_bytes = sum(manifest["splits"]["train"]["bytes"] for manifest in manifests)
         return texts, num_bytes, [manifest["files"] for manifest in manifests]
-    inputs = inputs_of(config.data)
+    skipped = Skipped(config.skip_bad, OR_SKIP)
+    inputs = inputs_of(config.data, skipped)
 
     def texts_of_files() -> Iterator[str]:
         found = documents(inputs, columns=config.columns, encoding=config.encoding, skipped=skipped, told=False)
         return (document.text for document in found)
 
-    skipped = Skipped(config.skip_bad, OR_SKIP)
     num_bytes = sum(len(text.encode(errors="replace")) for text in texts_of_files())
     tell("tokenizer")
     skipped.tell()
@@ -205,13 +206,16 @@ def learn_bytes(
     at_morphemes: bool,
 ) -> "HFTokenizer":
     """Merges learned on bytes; `at_morphemes` keeps those apart that a word is made of."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    import unicodedata
+
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     from dodam.tokenizer.morphemes import BORDER, with_borders
 
     raw = Tokenizer(models.BPE())
-    raw.normalizer = normalizers.NFC()
     raw.pre_tokenizer = pre_tokenizer(patterns)
+    # Here and not by a normalizer: text in NFC, as nearly all is, costs Python a glance and the library a copy.
+    texts = (unicodedata.normalize("NFC", text) for text in texts)
     if at_morphemes:
         texts = with_borders(texts)
         borders = pre_tokenizers.Split(BORDER, behavior="removed")

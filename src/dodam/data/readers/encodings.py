@@ -14,7 +14,7 @@ from functools import lru_cache
 from dodam.data.readers.notes import note
 from dodam.data.readers.packed import BLOCK, opened
 from dodam.data.text import HANGUL
-from dodam.errors import DataError
+from dodam.errors import DataError, UsageError
 
 AUTO = "auto"
 LIKE_UTF8 = ("utf-8", "utf8", "utf_8", "utf-8-sig")
@@ -32,13 +32,13 @@ CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def check(encoding: str) -> None:
-    """DataError for an encoding nobody knows."""
+    """UsageError for an encoding nobody knows."""
     try:
         if encoding != AUTO:
             codecs.lookup(encoding)
     except LookupError:
         mend = "Such as auto, utf-8, cp949, utf-16."
-        raise DataError(f"{encoding} is not an encoding Python knows", where="--encoding", mend=mend) from None
+        raise UsageError(f"{encoding} is not an encoding Python knows", where="--encoding", mend=mend) from None
 
 
 def encoding_of(path: str, asked: str = AUTO) -> str:

@@ -1,17 +1,27 @@
-"""CSV and TSV; the first line names the columns."""
+"""CSV and TSV; the first line names the columns, and tells whether a CSV is one of semicolons or tabs."""
 
 import csv
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
+from dodam.data.readers.notes import note
 from dodam.data.readers.row import Rows
 from dodam.data.readers.text import LONGEST_LINE, lines
 from dodam.errors import DataError
 
+SIGNS = {";": "semicolons", "\t": "tabs"}
+
 
 def csv_rows(path: str, encoding: str) -> Rows:
-    """Comma-separated values; the first line names the columns."""
-    yield from _table(path, csv.reader(lines(path, encoding), strict=True))
+    """Comma-separated values; the first line names the columns. Where it has no comma but a semicolon or a tab, as
+    office programs of some countries write it, that stands between the values."""
+    rest = lines(path, encoding)
+    first = next(rest, "")
+    comma = next((sign for sign in ",;\t" if sign in first), ",")
+    if comma != ",":
+        note(f"files .csv with {SIGNS[comma]} between their columns")
+    yield from _table(path, csv.reader(chain([first] if first else [], rest), delimiter=comma, strict=True))
 
 
 def tsv_rows(path: str, encoding: str) -> Rows:

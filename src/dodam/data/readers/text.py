@@ -45,18 +45,24 @@ def lines(path: str, encoding: str) -> Iterator[str]:
 
 
 def text_pieces(path: str, encoding: str) -> Iterator[tuple[str, str]]:
-    """A text file as one document, or a long one as pieces of some kB, cut at blank lines."""
-    held, number = "", 1
+    """A text file as one document, or a long one as pieces of some kB, cut at blank lines. Those that begin in one
+    line are called FILE:LINE, FILE:LINE.2 and so on."""
+    held, number, nth = "", 1, 1
     for block in blocks(path, encoding):
         held += block.replace("\r\n", "\n")
         start = 0
         while len(held) - start > LARGEST_PIECE:
             end = _cut(held, start)
-            yield f"{path}:{number}", held[start:end]
-            number, start = number + held.count("\n", start, end), end
+            yield _place(path, number, nth), held[start:end]
+            ends = held.count("\n", start, end)
+            number, nth, start = number + ends, 1 if ends else nth + 1, end
         held = held[start:]
     if held:
-        yield f"{path}:{number}", held
+        yield _place(path, number, nth), held
+
+
+def _place(path: str, line: int, nth: int) -> str:
+    return f"{path}:{line}" if nth == 1 else f"{path}:{line}.{nth}"
 
 
 def _cut(text: str, start: int) -> int:
