@@ -11,6 +11,7 @@ learned the same merges, and one with the medians.
 import argparse
 import json
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -51,9 +52,15 @@ raw.save(out)
 
 
 def timed(command: Sequence[str]) -> dict[str, Any]:
-    started = time.perf_counter()
+    started, used = time.perf_counter(), cpu_seconds()
     memory = peaks(command)
-    return {"seconds": time.perf_counter() - started, **memory}
+    return {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - used, **memory}
+
+
+def cpu_seconds() -> float:
+    """Of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def merges_of(path: Path) -> list[Any]:
@@ -75,8 +82,10 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
         pair["same_merges"] = merges_of(ours / "tokenizer.json") == merges_of(theirs)
         print(json.dumps(pair), flush=True)
         pairs.append(pair)
-    medians = {name: statistics.median(one[name]["seconds"] for one in pairs) for name in ("train", "direct")}
-    print(json.dumps({"median": {**medians, "ratio": statistics.median(one["ratio"] for one in pairs)}}))
+    medians: dict[str, Any] = {"ratio": statistics.median(one["ratio"] for one in pairs)}
+    for name in ("train", "direct"):
+        medians[name] = {key: statistics.median(one[name][key] for one in pairs) for key in pairs[0][name]}
+    print(json.dumps({"median": medians}))
 
 
 def main(words: Sequence[str] | None = None) -> int:

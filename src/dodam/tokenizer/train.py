@@ -23,6 +23,7 @@ SMALLEST = 448  # special tokens and all bytes, as a multiple of 64
 MEMORY_PER_BYTE = 25
 """Counting needs at most so many bytes of memory for each byte of natural text: 23 were measured with 10 MB of Korean
 and English, 17 with 20 MB, and the more text, the fewer, as words come again."""
+FIRST_BYTES = 200_000  # of the text, from its beginning, on which bytes per token are told
 BY_BYTES = ((20e6, 4096), (100e6, 8192), (1e9, 16_384), (float("inf"), 32_768))
 
 
@@ -86,8 +87,7 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
         raise DataError("holds no text", where=", ".join(config.data), mend="Name files with text in them.")
     fill_up(raw, vocabulary)
     tokenizer = Tokenizer(raw.to_str(pretty=True))
-    first = counter.first[:200]
-    num_tokens = sum(len(ids) for ids in tokenizer.encode_batch(first))
+    num_tokens = sum(len(ids) for ids in tokenizer.encode_batch(counter.first))
     result = {
         "format": 1,
         "tokenizer": str(config.out),
@@ -96,7 +96,7 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
         "digits": config.digits,
         "fingerprint": tokenizer.fingerprint,
         "bytes_learned_from": counter.bytes,
-        "bytes_per_token": round(sum(len(text.encode()) for text in first) / max(1, num_tokens), 3),
+        "bytes_per_token": round(sum(len(text.encode()) for text in counter.first) / max(1, num_tokens), 3),
         "mark": mark,
     }
     with files.new_dir(config.out) as folder:
@@ -162,9 +162,9 @@ class Counter:
         from dodam.tokenizer.tokenizer import encodable
 
         for text in map(encodable, texts):
-            self.bytes += len(text.encode())
-            if len(self.first) < 1000:
+            if self.bytes < FIRST_BYTES:
                 self.first.append(text)
+            self.bytes += len(text.encode())
             yield text
 
 
