@@ -278,3 +278,43 @@ def test_what_is_wrong_is_one_message(words: list[str], told: str, tmp_path: Pat
     assert cli.main(["report", *(one.format(run=run, tmp=tmp_path) for one in words)]) in (1, 2)
     assert told in capsys.readouterr().err
     assert not (tmp_path / "a.html").exists() and not (tmp_path / "page.txt").exists()
+
+
+def refreshes(path: Path) -> list[str | None]:
+    tags = Reader(path.read_text(encoding="utf-8")).tags
+    return [a["content"] for tag, a in tags if tag == "meta" and a.get("http-equiv") == "refresh"]
+
+
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_a_live_page_follows_the_run_and_stays(tmp_path: Path, monkeypatch, capsys, broken_off: bool) -> None:
+    folder, out, seen = write_run(tmp_path / "run", rows_of(10)), tmp_path / "live.html", []
+
+    def slept(seconds: float) -> None:
+        """Between two pages the run makes ten steps, then ends or is never heard of again."""
+        read = Reader(out.read_text(encoding="utf-8"))
+        seen.append((seconds, refreshes(out), len(data_of(read)[0]["series"][0]["points"])))
+        steps = 10 * (len(seen) + 1)
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(steps)))
+        if len(seen) == 3 and broken_off:
+            raise KeyboardInterrupt
+        if len(seen) == 3:
+            (folder / "result.json").write_text(json.dumps({"steps": 40}))
+
+    monkeypatch.setattr("time.sleep", slept)
+    last = report(out, folder, "--live", "7")
+    assert seen == [(7, ["7"], 1), (7, ["7"], 2), (7, ["7"], 3)]
+    assert refreshes(out) == [] and len(data_of(last)[0]["series"][0]["points"]) == 4
+    told = capsys.readouterr()
+    assert told.out.count(str(out)) == 1 and ("stays as it is" in told.err) == broken_off
+
+
+def test_a_live_page_of_a_recipe_waits_for_its_next_stage(tmp_path: Path, monkeypatch) -> None:
+    write_run(tmp_path / "mine" / "pretrain", rows_of(40), {"steps": 40})
+
+    def slept(seconds: float) -> None:
+        if (tmp_path / "mine" / "sft").is_dir():
+            raise KeyboardInterrupt
+        write_run(tmp_path / "mine" / "sft", rows_of(10), stage="sft")
+
+    monkeypatch.setattr("time.sleep", slept)
+    assert "sft" in report(tmp_path / "live.html", tmp_path / "mine", "--live", "1").shown

@@ -24,8 +24,8 @@ MOST_TEXT = 6000  # characters of a sample
 FOLDER = Path(__file__).parent
 
 
-def page(records: Sequence[Record], *, title: str, language: str, x: str) -> str:
-    """The whole page."""
+def page(records: Sequence[Record], *, title: str, language: str, x: str, live: int = 0) -> str:
+    """The whole page; with `live` the browser loads it anew every so many seconds."""
     style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
 
     def w(key: str) -> str:
@@ -51,6 +51,7 @@ def page(records: Sequence[Record], *, title: str, language: str, x: str) -> str
             f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}; form-action \'none\'">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            *([f'<meta http-equiv="refresh" content="{live}">'] if live else []),
             f"<title>{text(title or w('report'))}</title>\n<style>{style}</style>\n</head>\n<body>",
             *filter(None, body),
             f'<script type="application/json" id="charts">{inside_script(data)}</script>',
