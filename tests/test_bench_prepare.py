@@ -75,3 +75,18 @@ def test_a_pair(bench: ModuleType, rows: Path, tmp_path: Path, capsys, monkeypat
     assert pair["prepare_to_encode"] == pair["prepare"]["seconds"] / pair["encode"]["seconds"]
     assert last["median"]["growth"] == pytest.approx(3.0) and last["flags"] == ["--min-characters", "3"]
     assert last["highest"]["bound_bytes"] > 20e6
+
+
+def test_what_is_planted(bench: ModuleType, rows: Path, tmp_path: Path) -> None:
+    """Copies, near copies, personal data and garbage, as often as is said."""
+    _, whole = bench.write_texts([str(rows)], tmp_path, 200_000, planted=True)
+    found, torn = [], 0
+    for line in filter(None, whole.read_text(encoding="utf-8").split("\n")):
+        try:
+            found.append(json.loads(line)["text"])
+        except ValueError:
+            torn += 1
+    texts = [text for text in found if "글은" in text]
+    assert 0.05 < sum(bench.PERSONAL in text for text in texts) / len(texts) < 0.15
+    assert 0.02 < 1 - len(set(texts)) / len(texts) < 0.1  # near copies are equal too: no text here has 40 words
+    assert torn == sum("ê¹¨" in text for text in found) == sum(not any(map(str.isalpha, text)) for text in found) > 3
