@@ -130,7 +130,18 @@ def test_the_hint_loses_nothing(text: str, encoding: str) -> None:
     assert ftfy.bad_codecs
     broken = text.encode().decode(encoding, "ignore")
     lines = euc_kr(broken).split("\n")
-    assert repaired(broken) == "\n".join(utf_8(line) for line in lines)
+    decoded = [(line, euc_kr(line)) for line in lines]
+    assert repaired(broken) == "\n".join(utf_8(line) if after == line else after for line, after in decoded)
+
+
+def test_one_kind_of_damage_does_not_hide_the_other() -> None:
+    """`Ñ±` of EUC-KR is a letter of Cyrillic in UTF-8; beside lines of UTF-8 the text as a whole is not sure."""
+    euc, utf = "한국어 글".encode("euc_kr").decode("latin-1"), KOREAN.encode().decode("latin-1")
+    assert repaired("한국어".encode("euc_kr").decode("latin-1")) == "한국어"
+    assert repaired(f"{utf}\n{euc}\n{utf}") == f"{KOREAN}\n한국어 글\n{KOREAN}"
+    unsure = "떡국 찌개 볶음 국수".encode("euc_kr").decode("latin-1")  # no syllable of it is frequent
+    assert repaired(unsure) == unsure
+    assert repaired("été déjà vu".encode().decode("latin-1")) == "été déjà vu"
 
 
 def test_mojibake_is_counted() -> None:

@@ -163,11 +163,14 @@ def test_what_cannot_be_read_is_named_in_the_report_and_nothing_personal_is(tmp_
     with (folder / "a.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"text": 3}\n{torn\n')
     (folder / "b.csv").write_bytes("text\n한글이다\n".encode("cp949"))
+    (folder / "empty.txt").touch()
+    (folder / "c.xyz").write_text("x")
     made(tmp_path / "out", str(folder), skip_bad=True)
     report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     manifest = (tmp_path / "out" / "manifest.json").read_text(encoding="utf-8")
     assert "a.jsonl:6: `text` is no text but int" in manifest
     assert "a.jsonl:7" in report and "files read as cp949" in report
+    assert "files with nothing in them" in report and "left out for their endings (.xyz)" in report
     shown = report.partition("## Samples")[2]
     assert "2345" not in shown and "kim" not in shown and "11012345678901" not in shown and "한국어" in shown
 

@@ -94,7 +94,15 @@ def test_two_texts_and_a_label_are_pairs_unless_another_task_is_named() -> None:
     ("words", "code", "told"),
     [
         (["gone.jsonl"], 1, "gone.jsonl"),
-        (["odd.jsonl"], 1, "as conversations: odd.jsonl:1: no conversation is found in the columns x"),
+        (["odd.jsonl"], 1, "odd.jsonl: no row can be read; the first has the columns `x`. Name the columns"),
+        (["odd.jsonl", "--kind", "conversations"], 1, "odd.jsonl:1: no conversation is found in the columns x"),
+        (
+            ["odd.jsonl", "--columns", "prompt=nope", "target=x"],
+            1,
+            "odd.jsonl:1: there is no column `nope`. There are `x`.",
+        ),
+        (["empty.jsonl"], 1, "empty.jsonl: holds no rows"),
+        (["torn.jsonl"], 1, "holds no rows. torn.jsonl:1: is not JSON"),
         (["l.tsv", "--kind", "rankings"], 1, "no ranking is found"),
         (["l.tsv", "--kind", "labels", "--task", "pair"], 2, "there is no column of second texts"),
         (["l.tsv", "--kind", "poems"], 2, "--kind"),
@@ -104,6 +112,8 @@ def test_two_texts_and_a_label_are_pairs_unless_another_task_is_named() -> None:
 )
 def test_what_is_refused(words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("odd.jsonl").write_text('{"x": 1}\n', encoding="utf-8")
+    Path("empty.jsonl").touch()
+    Path("torn.jsonl").write_text('{"x": \n', encoding="utf-8")
     shown(*words, code=code)
     error = capsys.readouterr().err
     assert told in error and "Traceback" not in error, error

@@ -137,7 +137,7 @@ def test_folders_globs_and_several_sources(tmp_path: Path, capsys) -> None:
     assert [(one.text, one.source, one.license) for one in found] == [
         ("b", "corpus", ""), ("a", "corpus", ""), ("l1", "law", "CC0"), ("l2", "law", ""),
     ]  # fmt: skip
-    assert "not read, for their endings (.png): 1 files" in capsys.readouterr().err
+    assert "left out for their endings (.png): 1" in capsys.readouterr().err
     assert texts(f"{corpus}/**/*.md", corpus / "b.txt", f"{corpus}/*.txt") == ["a", "b"]
     assert {one.source for one in read(Source(str(corpus), name="mine"))} == {"mine"}
 

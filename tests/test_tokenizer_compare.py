@@ -153,3 +153,21 @@ def test_characters_stay_whole_only_where_they_are_frequent() -> None:
     assert names.token_to_id("<bos>") == 1
     assert [tokenizer.piece(token) for token in tokenizer.encode("나무와")] == ["나무", "와"]
     assert len(tokenizer.encode("뷁")) == 3
+
+
+def test_a_folder_to_write_to_is_refused_before_anything_is_measured(
+    folders, text: Path, tmp_path: Path, capsys
+) -> None:
+    words = ["tokenizer", "compare", str(folders[0]), "--data", str(text), "--out", str(tmp_path)]
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert f"--out {tmp_path}: is a folder" in shown.err and "measured" not in shown.err and not shown.out
+
+
+def test_a_sample_of_nothing_names_its_flag(folders, text: Path, tmp_path: Path, capsys) -> None:
+    assert cli.main(["tokenizer", "compare", str(folders[0]), "--data", str(text), "--sample-bytes", "1"]) == 2
+    size = sum(len(line.encode()) for line in LINES)
+    told = capsys.readouterr().err
+    assert "--sample-bytes: a sample of" in told and f"All of it: --sample-bytes {size}." in told
+    assert cli.main(["tokenizer", "train", "--data", str(text), "--memory", "9", "--out", str(tmp_path / "t")]) == 2
+    assert f"All of it: --memory {25 * size}." in capsys.readouterr().err and not (tmp_path / "t").exists()

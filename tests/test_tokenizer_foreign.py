@@ -391,12 +391,14 @@ def test_kinds_are_told_apart_and_others_named(tmp_path: Path, tiktoken_file: Pa
     with pytest.raises(FolderError, match=r"does not say which token ends a text.*--roles eos=TOKEN"):
         open_tokenizer(tmp_path / "alone.json")
     assert open_tokenizer(tmp_path / "alone.json", roles={"eos": "<|fin|>"}).names.end == "<|fin|>"
+    (tmp_path / "words.txt").touch()
     with pytest.raises(UsageError, match=r"is no vocabulary that is known.*SentencePiece"):
         open_tokenizer(tmp_path / "words.txt")
     with pytest.raises(UsageError, match=r"are for \.tiktoken files"):
         open_tokenizer(tmp_path / "alone.json", pattern="gpt4")
-    with pytest.raises(DataError, match="no such file"):
-        open_tokenizer(tmp_path / "missing.tiktoken", pattern="gpt4")
+    for name in ("missing.tiktoken", "missing"):
+        with pytest.raises(DataError, match="there is no such file or folder"):
+            open_tokenizer(tmp_path / name, pattern="gpt4" if "." in name else None)
     (tmp_path / "alone.json").write_text('{"version": "1.0"}')
     with pytest.raises(FolderError, match="cannot be used"):
         open_tokenizer(tmp_path / "alone.json")

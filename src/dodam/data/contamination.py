@@ -38,6 +38,7 @@ WORDS, SYLLABLES = (8, 13), (20, 30)
 PERCENTILE = 5
 COMMON = 10  # documents; an n-gram in more of them is common property
 AROUND = 200  # characters that go with a match on either side, and the shortest piece that stays
+REASON = "contaminated"  # a document of which nothing is left
 PIECES = 10  # into which a document may fall
 
 
@@ -212,7 +213,7 @@ def apply(batch: "pa.RecordBatch", decided: Grams) -> Outcome:
                 low = max(start - AHEAD, 0)
                 after = "[...]" if changed[row] else ""
                 samples.append(Sample(reason, ids[row].as_py(), text[low : low + SHOWN], after))
-    return edited(batch, changed, dict(sorted(counts.items())), samples)
+    return edited(batch, changed, dict(sorted(counts.items())), samples, nothing_left=REASON)
 
 
 def _spans(text: str, grams: Grams) -> list[tuple[int, int, int]]:

@@ -38,6 +38,8 @@ class Estimate:
     seconds: float = 0.0
     """Of reading and cleaning, on one core."""
     sampled: int = 0
+    unopened: int = 0
+    """Files that are judged by others, as time was over."""
     exact: bool = True
     """Whether every file was read to its end."""
     languages: Counter[str] = field(default_factory=Counter)
@@ -53,6 +55,7 @@ class Estimate:
         self.bytes += other.bytes / share
         self.seconds += other.seconds / share
         self.sampled += other.sampled
+        self.unopened += other.unopened
         self.exact = self.exact and other.exact and share == 1.0
         self.languages.update(other.languages)
         self.left_out.update(other.left_out)
@@ -68,7 +71,7 @@ def estimate(
     for one in inputs:
         size = Path(one.path).stat().st_size if is_file(one.path) else 0
         if one.name in found and time.monotonic() - started > LONGEST_LOOK:
-            unseen.setdefault(one.name, Estimate()).add(Estimate(files=1, file_bytes=size))
+            unseen.setdefault(one.name, Estimate()).add(Estimate(files=1, file_bytes=size, unopened=1))
             continue
         look = _look(one, reading, cleaning, min_characters, skipped)
         look.file_bytes = size
@@ -77,7 +80,7 @@ def estimate(
         seen = found[name]
         scale = rest.file_bytes / max(1, seen.file_bytes)
         more = Estimate(rest.files, rest.file_bytes, seen.documents * scale, seen.bytes * scale, seen.seconds * scale)
-        more.exact = False
+        more.exact, more.unopened = False, rest.unopened
         seen.add(more)
     return found
 
@@ -95,7 +98,7 @@ def _look(one: Input, reading: Reading, cleaning: Cleaning, min_characters: int,
     look, seen = Look(files=1), set[bytes]()
     before = skipped.count
     started = time.monotonic()
-    documents_of: Iterator[Document] = documents([one], **choices, skipped=skipped, raw=True)
+    documents_of: Iterator[Document] = documents([one], **choices, skipped=skipped, raw=True, told=False)
     first = list(islice(documents_of, FIRST + 1 if is_file(one.path) else None))  # else no bytes to judge it by
     if is_file(one.path) and len(first) > FIRST:
         look.exact = False
@@ -173,6 +176,10 @@ def told(found: dict[str, Estimate], workers: int) -> str:
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in total.left_out.items()) or "none"
     at_once = max(1, min(workers, total.file_bytes // PART_BYTES))
     lines += ["", f"Of {total.sampled:,} documents looked at would be left out: {left_out}."]
+    if total.unopened:
+        lines.append(
+            f"After {LONGEST_LOOK:.0f} s {total.unopened:,} files were not opened; they are judged by the others."
+        )
     processes = "one process" if at_once == 1 else f"{at_once} processes"
     lines.append(f"Reading and cleaning would take about {duration(total.seconds / at_once)} in {processes}.")
     lines.append("Nothing was written.")

@@ -63,9 +63,14 @@ def dropped(batch: "pa.RecordBatch", reasons: Mapping[int, str]) -> Outcome:
 
 
 def edited(
-    batch: "pa.RecordBatch", texts: Mapping[int, str], counts: Mapping[str, int], samples: Iterable[Sample]
+    batch: "pa.RecordBatch",
+    texts: Mapping[int, str],
+    counts: Mapping[str, int],
+    samples: Iterable[Sample],
+    nothing_left: str = "empty",
 ) -> Outcome:
-    """The batch with other texts in some rows, `bytes` with them. Rows whose text is empty now are dropped."""
+    """The batch with other texts in some rows, `bytes` with them. Rows whose text is empty now are dropped, and counted
+    as `nothing_left`."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -80,7 +85,7 @@ def edited(
     new = {"text": column, "bytes": size}
     columns = [new.get(name, batch.column(name)) for name in batch.schema.names]
     empty = [row for row, text in texts.items() if not text]
-    left = dropped(pa.RecordBatch.from_arrays(columns, schema=batch.schema), dict.fromkeys(empty, "empty"))
+    left = dropped(pa.RecordBatch.from_arrays(columns, schema=batch.schema), dict.fromkeys(empty, nothing_left))
     return Outcome(left.batch, {**counts, **left.counts}, tuple(samples))
 
 

@@ -26,6 +26,8 @@ from dodam.data.engine import run as run_tasks
 from dodam.data.outcome import changed_of, removed_of
 from dodam.data.parts import Reading, Survey, is_file
 from dodam.data.progress import Progress
+from dodam.data.readers.encodings import check as check_encoding
+from dodam.data.readers.notes import tell
 from dodam.data.skipped import OR_SKIP, Skipped
 from dodam.data.sources import Input, Source, checksum, inputs_of
 from dodam.errors import DataError, DodamError, UsageError
@@ -90,6 +92,7 @@ def run(config: Prepare) -> dict[str, Any]:
         from dodam.data.cleaning.languages import check_known
 
         check_known(config.clean.languages)
+    check_encoding(config.encoding)
     unread = Skipped(config.skip_bad, OR_SKIP)
     inputs = outside(inputs_of(config.data, unread), config.out)
     reading = Reading(config.columns, config.encoding, config.license, config.seed, config.skip_bad, otherwise=OR_SKIP)
@@ -119,6 +122,7 @@ def run(config: Prepare) -> dict[str, Any]:
 def _dry_run(config: Prepare, inputs: list[Input], reading: Reading) -> dict[str, Any]:
     skipped = Skipped(config.skip_bad, OR_SKIP)
     found = estimate.estimate(inputs, reading, config.clean, config.min_characters, skipped)
+    tell("prepare")
     if skipped.count:
         print(f"prepare: {skipped}", file=sys.stderr)
     print(estimate.told(found, config.workers or cores()))

@@ -7,6 +7,7 @@ the first that cannot be used, by line; with `--out` all that can, in Dodam's ow
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from annotated_types import Ge, MinLen
 
 from dodam import files
 from dodam.data.skipped import Skipped
-from dodam.data.sources import documents, inputs_of
+from dodam.data.sources import documents, inputs_of, read_rows
 from dodam.errors import DataError, UsageError
 
 PROBLEMS = 5  # that are shown
@@ -83,7 +84,7 @@ def run(config: Preview) -> dict[str, Any]:
     read = {name: _read(config, name) for name in names}
     best = max(names, key=lambda name: len(read[name].items))  # of equal ones the first, which asks for most
     if not read[best].items:
-        raise DataError(_why(read), where=", ".join(config.data), mend=COLUMNS)
+        raise _why(config, read)
     print(_table(read, best))
     items, problems = read[best].items, read[best].problems
     if config.shown:
@@ -119,10 +120,23 @@ def _read(config: Preview, name: KindName) -> Read:
         return Read([], problems, str(error))
 
 
-def _why(read: dict[KindName, Read]) -> str:
-    """Why rows cannot be read, as each kind says it."""
-    told = [f"as {name}: {one.problems.first or one.refused}" for name, one in read.items()]
-    return "no row can be read; " + "; ".join(told)
+def _why(config: Preview, read: dict[KindName, Read]) -> DataError:
+    """Why rows cannot be read: as the one kind says it; of all kinds what the first row is, or that there is none."""
+    where = ", ".join(config.data)
+    if config.kind:
+        one = read[config.kind]
+        return DataError(f"no row can be read; {one.problems.first or one.refused}", where=where, mend=COLUMNS)
+    skipped = Skipped(True)
+    choices: dict[str, Any] = {"columns": {}, "encoding": config.encoding, "skipped": skipped}
+    first = next(chain.from_iterable(read_rows(path, **choices) for path in config.data), None)
+    if first is None:
+        return DataError(f"holds no rows. {skipped.first}".strip(), where=where)
+    names = ", ".join(f"`{name}`" for name in first[1])
+    missing = [name for name in config.columns.values() if name not in first[1]]
+    if missing:
+        return DataError(f"there is no column `{missing[0]}`", where=first[0], mend=f"There are {names}.")
+    kinds = f"Or see what is wrong with the rows as one kind: --kind NAME ({', '.join(KINDS)})."
+    return DataError(f"no row can be read; the first has the columns {names}", where=where, mend=f"{COLUMNS} {kinds}")
 
 
 def _table(read: dict[KindName, Read], best: KindName) -> str:

@@ -184,6 +184,8 @@ def _file_rows(
     if not texts and reader is text_rows:
         known = ", ".join(ROW_READERS)
         raise DataError("rows were expected, and this is no file of rows", where=path, mend=f"Known endings: {known}.")
+    if os.path.isfile(path) and not os.path.getsize(path):
+        note("files with nothing in them")
     with closing(reader(path, encoding)) as found:  # with its temporary files, whatever happens
         while True:
             try:
@@ -265,9 +267,9 @@ def _read_of(path: str, found: list[Path]) -> list[Path]:
     read = [file for file in found if suffix(str(file)) in SUFFIXES]
     if len(read) < len(found):
         others = sorted({file.suffix or file.name for file in found} - {file.suffix for file in read})
-        mends = "".join(f" {ending}: {MENDS[ending]}" for ending in others if ending in MENDS)
-        told = f"not read, for their endings ({', '.join(others[:8])}): {len(found) - len(read)} files.{mends}"
-        print(f"{path}: {told}", file=sys.stderr)
+        note(f"files of {path} left out for their endings ({', '.join(others[:8])})", len(found) - len(read))
+        for ending in filter(MENDS.__contains__, others):
+            print(f"{path}: no file {ending} can be read. {MENDS[ending]}", file=sys.stderr)
     return read
 
 

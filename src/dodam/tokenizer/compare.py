@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Gt, MinLen
 
-from dodam.errors import DataError
+from dodam.errors import UsageError
 from dodam.tokenizer.patterns import SplitName
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def run(config: TokenizerCompare) -> dict[str, Any]:
     from dodam import files
     from dodam.tokenizer.foreign import open_tokenizer
 
+    if config.out is not None and config.out.is_dir():
+        raise UsageError("is a folder", where=f"--out {config.out}", mend="Name a file.")
     tokenizers: dict[str, Tokenizer] = {}
     for path in config.tokenizers:
         name = path.name if path.name and path.name not in tokenizers else str(path)
@@ -117,7 +119,7 @@ def texts_of(config: TokenizerCompare) -> list[str]:
     """The texts to cut, at most about `sample_bytes`. DataError where there are none."""
     from dodam.data.documents import read_documents, read_manifest
     from dodam.tokenizer.tokenizer import encodable
-    from dodam.tokenizer.train import TokenizerTrain, open_texts, sample
+    from dodam.tokenizer.train import TokenizerTrain, no_text, open_texts, sample
 
     sampled = TokenizerTrain(
         data=config.data, out=Path(), encoding=config.encoding, sample_bytes=config.sample_bytes, seed=config.seed
@@ -130,7 +132,7 @@ def texts_of(config: TokenizerCompare) -> list[str]:
         found, num_bytes, _ = open_texts(sampled)
     texts = [encodable(text) for text in sample(found, num_bytes, sampled) if text]
     if not texts:
-        raise DataError("holds no text", where=", ".join(config.data), mend="Name files with text in them.")
+        raise no_text(sampled, num_bytes)
     return texts
 
 

@@ -70,13 +70,14 @@ def open_tokenizer(
     elif path.is_dir():
         return Tokenizer.load(path)
     else:
+        existing(path)
         raise UsageError("is no vocabulary that is known", where=str(path), mend=KINDS)
     return with_roles(text, {**found, **roles}, str(path))
 
 
 def existing(path: Path) -> Path:
     if not path.is_file():
-        raise DataError("no such file", where=str(path))
+        raise DataError("there is no such file or folder", where=str(path), mend="Is the path right?")
     return path
 
 
@@ -96,7 +97,8 @@ def with_roles(text: str, roles: Mapping[str, str], where: str) -> Tokenizer:
     try:
         raw = tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exception for every fault
-        raise FolderError(f"cannot be used ({error})", where=where, mend="The file is torn.") from None
+        mend = "The file is torn, or no tokenizer.json."
+        raise FolderError(f"cannot be used ({error})", where=where, mend=mend) from None
     for role, token in roles.items():
         if raw.token_to_id(token) is None:
             raise UsageError(f"holds no token {token} for the role {role}", where=where)

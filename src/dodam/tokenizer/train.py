@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Gt, MinLen
 
 from dodam.config import fingerprint, to_json
-from dodam.errors import DataError, UsageError
+from dodam.errors import DataError, DodamError, UsageError
 from dodam.tokenizer.patterns import SPLITS, Digits, SplitName, pre_tokenizer
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class TokenizerTrain:
 
 def run(config: TokenizerTrain) -> dict[str, Any]:
     """Learn and write; returns size, fingerprint and bytes per token."""
+    import math
+
     from dodam import files
     from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -79,12 +81,13 @@ def run(config: TokenizerTrain) -> dict[str, Any]:
         raise UsageError(
             f"a vocabulary of {vocabulary} cannot be: it is a multiple of 64 and at least {SMALLEST}",
             where="--vocabulary",
+            mend=f"The next one is {max(SMALLEST, 64 * math.ceil(vocabulary / 64))}.",
         )
     counter = Counter()
     chosen = counter.count(sample(texts, num_bytes, config))
     raw = learn(chosen, vocabulary, SPECIAL_TOKENS, split=config.split, digits=config.digits)
     if not counter.bytes:
-        raise DataError("holds no text", where=", ".join(config.data), mend="Name files with text in them.")
+        raise no_text(config, num_bytes)
     fill_up(raw, vocabulary)
     tokenizer = Tokenizer(raw.to_str(pretty=True))
     num_tokens = sum(len(ids) for ids in tokenizer.encode_batch(counter.first))
@@ -149,6 +152,17 @@ def sample(texts: Iterator[str], num_bytes: int, config: TokenizerTrain) -> Iter
     share = most / max(1, num_bytes)
     rng = random.Random(config.seed)
     return (text for text in texts if share >= 1 or rng.random() < share)
+
+
+def no_text(config: TokenizerTrain, num_bytes: int) -> DodamError:
+    """The error where nothing was sampled of so many bytes of text."""
+    if not num_bytes:
+        return DataError("holds no text", where=", ".join(config.data), mend="Name files with text in them.")
+    by_memory = config.memory is not None and config.memory / MEMORY_PER_BYTE < config.sample_bytes
+    flag, most = ("--memory", MEMORY_PER_BYTE * num_bytes) if by_memory else ("--sample-bytes", num_bytes)
+    return UsageError(
+        f"a sample of {num_bytes:,} bytes of text is empty", where=flag, mend=f"All of it: {flag} {most}."
+    )
 
 
 class Counter:

@@ -25,7 +25,7 @@ HEBREW = re.compile("[\u0590-\u05ff]")
 WORD = 3  # letters of Hebrew that a line must gain: in `가로×‘세로’` a sign and a quotation mark look like one
 LATIN_RUN = re.compile("[\u00a1-\u00fe]{2,}")
 EUC_HANGUL = re.compile("[\u00b0-\u00c8][\u00a1-\u00fe]")
-LEAST = 4  # syllables that a text must gain before so unlikely a thing is believed
+LEAST = 3  # syllables that a text must gain before so unlikely a thing is believed
 SHARE = 0.9  # of the accented letters in it that must be halves of syllables
 FREQUENT = re.compile("[이다는에의을고하지은를가로한도사아나그어시인해자리기있서스대]")
 OFTEN = 0.2  # of the syllables that must be among these, which are two in five in any Korean text
@@ -44,7 +44,8 @@ def repaired(text: str) -> str:
     lines = euc_kr(text).split("\n")
     for place, line in enumerate(lines):
         if HINT.search(line):
-            lines[place] = utf_8(line)
+            after = euc_kr(line)  # beside lines that are broken in another way the text as a whole was not sure
+            lines[place] = utf_8(line) if after == line else after
     return "\n".join(lines)
 
 
@@ -58,20 +59,31 @@ def utf_8(line: str) -> str:
         unescape_html=False, fix_c1_controls=False, replace_lossy_sequences=False, explain=False
     )
     after = ftfy.fix_encoding(line, settings)
+    if EUC_HANGUL.search(after) and _halves(line, _decoded_runs(line)):
+        return line  # EUC-KR of which some bytes are UTF-8 by chance
     return line if 0 < len(HEBREW.findall(after)) - len(HEBREW.findall(line)) < WORD else after
 
 
 def euc_kr(text: str) -> str:
     """EUC-KR that was read as Latin-1, decoded. Two bytes of a syllable show as a sign or a capital from ° to È and any
     letter behind it; where nearly all letters beyond ASCII come in such pairs, the text is no European language."""
-    beyond = sum(map(len, re.findall("[\u00a1-\u00fe]", text))) if EUC_HANGUL.search(text) else 0
-    if not beyond:
+    if not EUC_HANGUL.search(text):
         return text
-    after = LATIN_RUN.sub(_decoded, text)
+    after = _decoded_runs(text)
     gained = len(HANGUL.findall(after)) - len(HANGUL.findall(text))
     frequent = len(FREQUENT.findall(after)) - len(FREQUENT.findall(text))
-    sure = gained >= LEAST and 2 * gained >= SHARE * beyond and frequent >= OFTEN * gained
+    sure = gained >= LEAST and _halves(text, after) and frequent >= OFTEN * gained
     return after if sure else text
+
+
+def _halves(text: str, after: str) -> bool:
+    """Whether nearly all letters beyond ASCII are halves of the syllables that decoding has gained."""
+    gained = len(HANGUL.findall(after)) - len(HANGUL.findall(text))
+    return 2 * gained >= SHARE * len(re.findall("[\u00a1-\u00fe]", text)) > 0
+
+
+def _decoded_runs(text: str) -> str:
+    return LATIN_RUN.sub(_decoded, text)
 
 
 def _decoded(match: re.Match[str]) -> str:
