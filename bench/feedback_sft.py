@@ -1,0 +1,355 @@
+"""Sft from demonstrations, edits and answers ranked first, compared on held-back prompts. The people are simulated.
+
+    python bench/feedback_sft.py --model MODEL --out DIR [--prompts 500] [--answers 4] [--steps 100] [--n 1000]
+
+MODEL answers harder word problems of the bundled world (with --chat, questions of its conversations too). A simulated
+person, who knows the right answers, ranks what it wrote, edits and writes, through the functions behind /rank and
+/write, into DIR/feedback.sqlite. `dodam sft` learns from each kind alone and from all together: the same steps, each
+from MODEL. `dodam evaluate` measures all of them on problems with other numbers and on the bundled tests. Flags that
+are not known here are those of `dodam sft`. Started again, what is done is kept. Prints a JSON line for the store and
+for each model, and a table.
+"""
+
+import argparse
+import contextlib
+import json
+import random
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from dodam import cli, files, machine
+from dodam.data.conversation import encode
+from dodam.data.sources import SAMPLE_SEED
+from dodam.errors import DodamError, UsageError
+from dodam.evaluate import score
+from dodam.evaluate.report import shown
+from dodam.evaluate.tasks import SAMPLE_TASKS
+from dodam.feedback.store import PARTS, Store, open_store
+from dodam.folder import load_model
+from dodam.generate.engine import generate
+from dodam.generate.sequence import SamplingParams
+from dodam.rl.rollout import seed_of
+from dodam.sample import corpus
+from dodam.sample.problems import TIER, _drawn  # only the problem itself has its steps
+from dodam.sample.split import random_for
+from dodam.sample.words import ask
+from dodam.serve.candidates import distinct, weights_of
+from dodam.serve.feedback import origin_of
+from dodam.serve.rank import Edit, RankingBody, store_ranking
+
+PERSON = "simulated person"
+GUIDELINE = """Simulated: no person has judged here. Answers with the right value come first; among those of equal value
+the ones with fewer false equations, then those whose working is neither longer nor shorter than it needs to be; what is
+equal in all this ties. Without a right answer all are bad. The best wrong answer is corrected."""
+BEFORE, ALL = "before", "all"
+HELD_BACK = "problems-steps"  # `evaluate` gives an answer room for its steps where the task's name says so
+PART = 32  # prompts that are answered between two writes
+SIDE = re.compile(r"(\d+)(?:([-+×÷])(\d+))?")
+KEPT = ("model", "prompts", "chat", "answers", "temperature", "max_tokens", "seed")
+"""Settings that the store follows from."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A prompt, what the rule compares answers with, and the whole answer of one who knows."""
+
+    messages: list[dict[str, str]]
+    source: str
+    task: str
+    answer: str
+    metric: str
+    truth: str
+
+    def right(self, answer: str) -> bool:
+        return score.METRICS[self.metric][1](answer, self.answer) == 1.0
+
+    def badness(self, answer: str) -> tuple[float, ...]:
+        """What the simulated person ranks by, least first; equal is a tie. See GUIDELINE. Of conversations, where only
+        the very words are right, others are the better the nearer they come, in steps of ten points of chrF."""
+        if self.metric != "number":
+            return not self.right(answer), -(score.chrf(answer, self.truth) // 10)
+        surplus = abs(answer.count("\n") - self.truth.count("\n"))
+        return not self.right(answer), false_equations(answer), surplus
+
+
+def false_equations(answer: str) -> int:
+    """Lines of a worked answer whose sides, such as 47+38=70+15=85, do not all have the same value."""
+    chains = (line.rpartition(":")[2].replace(" ", "").split("=") for line in answer.splitlines() if "=" in line)
+    return sum(len(set(map(value, chain))) > 1 for chain in chains)
+
+
+def value(side: str) -> Fraction | str:
+    """What a side of an equation comes to; one that is no calculation is itself."""
+    found = SIDE.fullmatch(side)
+    first, operation, second = (int(found[1]), found[2], int(found[3] or 0)) if found else (0, "", 0)
+    if not found or (operation == "÷" and not second):
+        return side
+    if operation == "÷":
+        return Fraction(first, second)
+    return Fraction({None: first, "+": first + second, "-": first - second, "×": first * second}[operation])
+
+
+def problems(seed: int, count: int) -> Iterator[Known]:
+    """The prompts of `sample:problems` (there the seed is 1), with their worked answers."""
+    rng = random_for(seed, "problems")
+    for _, drawn in _drawn(rng, count, TIER, test=False):
+        messages = [{"role": "user", "content": ask(rng, drawn, steps=True)}]
+        yield Known(messages, "sample:problems", f"problems-{TIER}", str(drawn.answer), "number", drawn.worked)
+
+
+def chats(seed: int, count: int) -> Iterator[Known]:
+    """So many conversations of `sample:chat` (there the seed is 1) up to their last answer, none that says the
+    assistant's name, no prompt twice."""
+    found: dict[str, Known] = {}
+    for row in corpus.chat(seed) if count else ():
+        *messages, last = row["messages"]
+        if not any("{name}" in one["content"] for one in row["messages"]):
+            known = Known(messages, "sample:chat", row["task"], last["content"], "exact", last["content"])
+            found.setdefault(json.dumps(messages), known)
+    yield from islice(found.values(), count)
+
+
+def write_held_back(folder: Path, n: int, tasks: Sequence[str], limit: int) -> list[Path]:
+    """Files of test items: `n` problems (the first thousand are `sample:problems-tests`), and the other tasks of
+    `sample:tests`, of each the first `limit`."""
+    one, two = folder / f"{HELD_BACK}-{n}.jsonl", folder / f"others-{limit or 'all'}-{'-'.join(tasks)}.jsonl"
+    if not one.exists():
+        write_lines(one, [{**item, "task": HELD_BACK} for item in corpus.problems_tests(SAMPLE_SEED, n)])
+    if tasks and not two.exists():
+        items: dict[str, list[Row]] = {task: [] for task in tasks}
+        for item in corpus.tests(SAMPLE_SEED):
+            if item["task"] in items and not (limit and len(items[item["task"]]) == limit):
+                items[item["task"]].append(item)
+        write_lines(two, [item for task in tasks for item in items[task]])
+    return [one, two] if tasks else [one]
+
+
+def write_lines(path: Path, rows: Sequence[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_lines(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def check_apart(known: Sequence[Known], held_back: Sequence[Path]) -> None:
+    """UsageError where a prompt is also a test item: it would be measured on what was learned."""
+    asked = {one.messages[-1]["content"] for one in known}
+    for path in held_back:
+        for item in read_lines(path):
+            question = item["messages"][-1]["content"] if "messages" in item else item["prompt"]
+            if question in asked:
+                raise UsageError(f"{question[:60]!r} is among the prompts too", where=f"{path}, {item['id']}")
+
+
+def write_answers(store: Store, known: Sequence[Known], options: argparse.Namespace) -> list[str]:
+    """Put the prompts into the store and let the model answer those that have no answers yet; their ids. What it wrote
+    stands there with its origin before anybody judges it, as behind /rank."""
+    ids = [store.add_prompt(one.messages, task=one.task, source=one.source) for one in known]
+    missing = [number for number, id in enumerate(ids) if not store.prompt(id).answers]
+    if not missing:
+        return ids
+    loaded = load_model(options.model, device=machine.look(options.device).device)
+    if loaded.tokenizer.chat_template is None:
+        raise UsageError("has no chat template, so it cannot be asked", where=options.model, mend="Name an sft model.")
+    origin = {"weights": weights_of(loaded.path)}
+    for first in range(0, len(missing), PART):
+        part = [number for number in missing[first : first + PART] for _ in range(options.answers)]
+        params = [
+            SamplingParams(
+                max_tokens=options.max_tokens,
+                temperature=options.temperature,
+                seed=seed_of(options.seed, number, place % options.answers),
+            )
+            for place, number in enumerate(part)
+        ]
+        prompts = [encode(loaded.tokenizer, known[number].messages, generation_prompt=True).ids for number in part]
+        stop_ids, tokenizer = loaded.stop_ids, loaded.tokenizer
+        outputs = generate(loaded.model, prompts, params, stop_ids=stop_ids, tokenizer=tokenizer, max_rows=128)
+        said: dict[int, list[tuple[str, Row]]] = {}
+        for number, output, one in zip(part, outputs, params, strict=True):
+            if output.text.strip():
+                said.setdefault(number, []).append((output.text, origin_of(str(options.model), origin, one)))
+        for number, answers in said.items():
+            store.add_candidates(ids[number], [text for text, _ in answers], [origin for _, origin in answers])
+        print(f"feedback_sft: {first + len(part) // options.answers} of {len(missing)} prompts", file=sys.stderr)
+    return ids
+
+
+def judge(store: Store, prompt: str, known: Known, guideline: str) -> None:
+    """What the simulated person says of one prompt: a ranking with the best wrong answer edited into the right one, and
+    a demonstration. Told again, it is the same. Nobody takes any time over it: 0 seconds."""
+    answers = distinct(store.prompt(prompt).answers)
+    random.Random(f"{prompt} {PERSON}").shuffle(answers)
+    badness = [known.badness(answer.text) for answer in answers]
+    wrong = [place for place, answer in enumerate(answers) if not known.right(answer.text)]
+    best_wrong = answers[min(wrong, key=lambda place: badness[place])].id if wrong else None
+    if len(answers) >= 2:
+        order = sorted(set(badness))
+        body = RankingBody(
+            id=f"ranked-{prompt}",
+            prompt=prompt,
+            shown=[answer.id for answer in answers],
+            ranks=[order.index(one) + 1 for one in badness],
+            all_bad=len(wrong) == len(answers),
+            edits=[Edit(id=best_wrong, text=known.truth)] if best_wrong else [],
+            seconds=0,
+        )
+        store_ranking(store, body, PERSON, guideline)
+    else:  # /rank does not ask it; /write may
+        store.skip(prompt, PERSON)
+        if best_wrong:
+            said: Row = {"edited": best_wrong, "seconds": 0, "guideline": guideline}
+            store.add_demonstration(id=f"edited-{prompt}", prompt=prompt, text=known.truth, annotator=PERSON, **said)
+    said = {"text": known.truth, "seconds": 0, "guideline": guideline}
+    store.add_demonstration(id=f"written-{prompt}", prompt=prompt, annotator=PERSON, **said)
+
+
+def told_of_store(store: Store, known: Sequence[Known], ids: Sequence[str]) -> Row:
+    """What the store holds in the end."""
+    rankings = list(store.rankings())
+    answers = [(one, answer.text) for one, id in zip(known, ids, strict=True) for answer in store.prompt(id).answers]
+    return {
+        **{name: count for name, count in store.counts().items() if name in ("prompts", "candidates", "rankings")},
+        "right": sum(one.right(text) for one, text in answers) / max(1, len(answers)),
+        "all_bad": sum(row["all_bad"] for row in rankings),
+        "with_ties": sum(len(set(row["ranks"])) < len(row["ranks"]) for row in rankings),
+        "conversations": {part: sum(1 for _ in store.demonstrations((kind,))) for part, kind in PARTS.items()},
+    }
+
+
+def dodam(*words: str) -> None:
+    """Run a command of ours; what it says goes to standard error."""
+    with contextlib.redirect_stdout(sys.stderr):
+        code = cli.main(list(words))
+    if code:
+        sys.exit(code)
+
+
+def train(options: argparse.Namespace, store: Path, conversations: dict[str, int], passed_on: list[str]) -> Row:
+    """A run from each kind of conversations that there is: where its model stands, and how many it has learned from."""
+    runs: Row = {}
+    for name in (*PARTS, ALL):
+        count = sum(conversations.values()) if name == ALL else conversations[name]
+        if not count:
+            print(f"feedback_sft: nothing was {name}, so nothing is learned from it.", file=sys.stderr)
+            continue
+        data = str(store) if name == ALL else f"{store}#{name}"
+        words = ["sft", "--model", str(options.model), "--data", data, "--out", str(options.out / name)]
+        dodam(*words, "--steps", str(options.steps), "--seed", str(options.seed), *on_machine(options), *passed_on)
+        runs[name] = count
+    return runs
+
+
+def on_machine(options: argparse.Namespace) -> list[str]:
+    """The flags that say where a command computes."""
+    return ["--device", options.device, *(["--threads", str(options.threads)] if options.threads else [])]
+
+
+def compared(rows: Sequence[Row], runs: Row, steps: int) -> list[Row]:
+    """For each model what it has learned from, its rows of the report, the share of errors on the held-back problems
+    that is gone, and the tasks that were lost: those of which its interval lies below the value before."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(row["model"], {})[row["task"]] = row
+    before, told = found[BEFORE], []
+    for name, mine in found.items():
+        of_run: Row = {"model": name, "people": "simulated"}
+        if name != BEFORE:
+            errors = [1 - one[HELD_BACK]["value"] for one in (before, mine)]
+            of_run |= {"conversations": runs[name], "steps": steps}
+            of_run |= {"errors_cut": 1 - errors[1] / errors[0] if errors[0] else None}
+            of_run |= {"lost": [task for task, row in mine.items() if row["high"] < before[task]["value"]]}
+        kept = ("metric", "value", "low", "high", "n")
+        told.append({**of_run, "tasks": {task: {key: row[key] for key in kept} for task, row in mine.items()}})
+    return told
+
+
+def table(told: Sequence[Row]) -> str:
+    """Models across, tasks down, the held-back problems first."""
+    first, *others = told
+    lines = [f"| sft from what simulated people said | {' | '.join(one['model'] for one in told)} |"]
+    lines += ["|---|" + "---|" * len(told)]
+    lines += ["| conversations | | " + " | ".join(str(one["conversations"]) for one in others) + " |"]
+    for task, row in first["tasks"].items():
+        values = " | ".join(shown(one["tasks"][task]) for one in told)
+        lines.append(f"| {task}, {row['metric']}, n = {row['n']} | {values} |")
+    cut = ["" if one["errors_cut"] is None else f"{one['errors_cut']:.0%}" for one in others]
+    lines += [f"| errors gone on {HELD_BACK} | | {' | '.join(cut)} |"]
+    lines += ["| lost | | " + " | ".join(", ".join(one["lost"]) or "none" for one in others) + " |"]
+    return "\n".join(lines)
+
+
+def same_settings(options: argparse.Namespace) -> None:
+    """UsageError where the folder was begun with settings that make another store."""
+    file, wanted = options.out / "settings.json", {name: getattr(options, name) for name in KEPT}
+    begun = files.read_json(file) if file.is_file() else wanted
+    if differing := [name for name in KEPT if begun.get(name) != wanted[name]]:
+        mend = "Use another --out."
+        raise UsageError(f"was begun with other settings ({', '.join(differing)})", where=str(options.out), mend=mend)
+    options.out.mkdir(parents=True, exist_ok=True)
+    files.write_json(file, wanted)
+
+
+def main(words: list[str] | None = None) -> None:
+    options, passed_on = flags().parse_known_args(words)
+    machine.use(machine.look(options.device, options.threads))
+    same_settings(options)
+    known = [*problems(options.seed, options.prompts), *chats(options.seed, options.chat)]
+    held_back = write_held_back(options.out / "held-back", options.n, options.tasks, options.limit)
+    check_apart(known, held_back)
+    place = options.out / "feedback.sqlite"
+    with open_store(place, create=True) as store:
+        ids = write_answers(store, known, options)
+        guideline = store.add_guideline(GUIDELINE)
+        for id, one in zip(ids, known, strict=True):
+            judge(store, id, one, guideline)
+        told = told_of_store(store, known, ids)
+    print(json.dumps({"store": str(place), "people": "simulated", **told}), flush=True)
+    runs = train(options, place, told["conversations"], passed_on)
+    models = [f"{BEFORE}={options.model}", *(f"{name}={options.out / name}" for name in runs)]
+    report = options.out / "evaluate"
+    dodam("evaluate", *models, "--task", *map(str, held_back), "--out", str(report), *on_machine(options))
+    lines = compared(files.read_json(report / "report.json")["rows"], runs, options.steps)
+    for line in lines:
+        print(json.dumps(line))
+    print(f"\n{table(lines)}")
+
+
+def flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--model", required=True, help="the sft model that answers, and that each run begins with")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--prompts", type=int, default=500, help="word problems")
+    parser.add_argument("--chat", type=int, default=0, help="prompts out of the bundled conversations")
+    parser.add_argument("--answers", type=int, default=4, choices=range(2, 10), help="to each prompt")
+    parser.add_argument("--temperature", type=float, default=1.0, help="that they are sampled at")
+    parser.add_argument("--max-tokens", type=int, default=128, help="of an answer")
+    parser.add_argument("--steps", type=int, default=100, help="of each run")
+    parser.add_argument("--n", type=int, default=1000, help="held-back problems")
+    parser.add_argument("--tasks", nargs="*", default=list(SAMPLE_TASKS), choices=SAMPLE_TASKS, help="measured too")
+    parser.add_argument("--limit", type=int, default=0, help="items of each of these tasks; 0 takes all")
+    parser.add_argument("--seed", type=int, default=0, help="of prompts, answers and runs")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="auto")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DodamError as error:
+        sys.exit(f"feedback_sft: {error}")
