@@ -97,7 +97,7 @@ def run(config: Prepare) -> dict[str, Any]:
     inputs = outside(inputs_of(config.data, unread), config.out)
     reading = Reading(config.columns, config.encoding, config.license, config.seed, config.skip_bad, otherwise=OR_SKIP)
     if config.dry_run:
-        return _dry_run(config, inputs, reading)
+        return _dry_run(config, inputs, reading, unread)
     refuse_out(config.out, inputs)
     decisions = _decisions(config)
     with engine(config.engine, config.workers, config.ray_address) as where:
@@ -119,8 +119,7 @@ def run(config: Prepare) -> dict[str, Any]:
     return {"out": str(config.out), **result}
 
 
-def _dry_run(config: Prepare, inputs: list[Input], reading: Reading) -> dict[str, Any]:
-    skipped = Skipped(config.skip_bad, OR_SKIP)
+def _dry_run(config: Prepare, inputs: list[Input], reading: Reading, skipped: Skipped) -> dict[str, Any]:
     found = estimate.estimate(inputs, reading, config.clean, config.min_characters, skipped)
     tell("prepare")
     if skipped.count:
