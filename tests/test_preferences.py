@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dodam.data.preferences import Pair, Ranking, fingerprint, judged, named, read_rankings, split
+from dodam.data.judged import Pair, fingerprint, judged, split
+from dodam.data.preferences import Ranking, named, read_rankings
 from dodam.errors import DataError, UsageError
 from dodam.feedback.store import open_store
 

@@ -24,7 +24,8 @@ from dodam.data.answers import (
     encode_answers,
     within,
 )
-from dodam.data.preferences import Judged, Ranking, judged
+from dodam.data.judged import Judged, judged
+from dodam.data.preferences import Ranking
 from dodam.errors import DataError
 from dodam.exchange.heads import head_config
 from dodam.models.answers import may_share, score

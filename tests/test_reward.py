@@ -11,7 +11,8 @@ import torch
 import transformers
 
 from dodam.data.conversation import encode
-from dodam.data.preferences import judged, read_rankings, split
+from dodam.data.judged import judged, split
+from dodam.data.preferences import read_rankings
 from dodam.errors import DataError, FolderError
 from dodam.evaluate import preference
 from dodam.generate.scorer import load_scorer

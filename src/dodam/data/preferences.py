@@ -1,7 +1,7 @@
 """What people think of answers: rankings, pairs and scores out of files and feedback stores, in every known form.
 
 In come rows: rankings (`answers`, `ranks`), pairs (TRL's `chosen`/`rejected`, Anthropic's and OpenAI's forms) or scored
-answers. Out come `Ranking`s, each with FILE:LINE, and `Judged`: one prompt with all that was said of answers to it.
+answers. Out come `Ranking`s, each with FILE:LINE; `data/judged.py` puts those of one prompt together.
 """
 
 import hashlib
@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, takewhile
-from typing import Any, NamedTuple
-
-import xxhash
+from typing import Any
 
 from dodam.data.conversation import ROLES, Messages, message_of, text_of
 from dodam.data.skipped import OR_SKIP, Skipped
@@ -52,57 +50,6 @@ class Ranking:
     def key(self) -> str:
         """The same for equal prompts."""
         return key_of(self.prompt)
-
-
-class Pair(NamedTuple):
-    """Numbers of two answers: the better one first, or, `tied`, two that are equally good. `margin_ranks` and
-    `margin_score` say how far apart they are; `extreme` whether they are a ranking's best and its worst."""
-
-    better: int
-    worse: int
-    tied: bool
-    margin_ranks: int
-    margin_score: float
-    extreme: bool
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A prompt, the answers to it, each once, and every ranking of some of them: numbers of answers and their ranks."""
-
-    prompt: Messages
-    answers: tuple[str, ...]
-    rankings: tuple[Ranking, ...]
-
-    @property
-    def task(self) -> str:
-        return self.rankings[0].task
-
-    @property
-    def where(self) -> str:
-        return self.rankings[0].where
-
-    def numbers(self, ranking: Ranking) -> list[int]:
-        """Which of the answers a ranking is about."""
-        place = {answer: number for number, answer in enumerate(self.answers)}
-        return [place[answer] for answer in ranking.answers]
-
-    def pairs(self, *, ties: bool = False) -> list[Pair]:
-        """Every pair of answers of which one was preferred, of every ranking; with `ties` those of equal rank too."""
-        found = []
-        for ranking in self.rankings:
-            numbers, ranks = self.numbers(ranking), ranking.ranks
-            best, worst = min(ranks), max(ranks)
-            for one, two in combinations(range(len(ranks)), 2):
-                if ranks[one] > ranks[two]:
-                    one, two = two, one
-                tied = ranks[one] == ranks[two]
-                if tied and not ties:
-                    continue
-                apart = ranking.scores[one] - ranking.scores[two] if ranking.scores else 0.0
-                extreme = not tied and ranks[one] == best and ranks[two] == worst
-                found.append(Pair(numbers[one], numbers[two], tied, ranks[two] - ranks[one], apart, extreme))
-        return found
 
 
 def read_rankings(
@@ -375,33 +322,3 @@ def named(ranking: Ranking, name: str) -> Ranking:
         return ranking
     prompt = [{**message, "content": message["content"].replace("{name}", name)} for message in ranking.prompt]
     return replace(ranking, prompt=prompt, answers=tuple(one.replace("{name}", name) for one in ranking.answers))
-
-
-def judged(rankings: Iterable[Ranking]) -> list[Judged]:
-    """Rankings of equal prompts together, in the order in which the prompts come first."""
-    together: dict[str, list[Ranking]] = {}
-    for ranking in rankings:
-        together.setdefault(ranking.key, []).append(ranking)
-    return [
-        Judged(found[0].prompt, tuple(dict.fromkeys(text for one in found for text in one.answers)), tuple(found))
-        for found in together.values()
-    ]
-
-
-def split(prompts: Iterable[Judged], share: float) -> tuple[list[Judged], list[Judged]]:
-    """What is learned and what is held back, by the hash of the prompt, so that no prompt is on both sides."""
-    learned: list[Judged] = []
-    held_back: list[Judged] = []
-    for one in prompts:
-        place = xxhash.xxh3_64_intdigest(key_of(one.prompt).encode(errors="surrogatepass")) / 2**64
-        (held_back if place < share else learned).append(one)
-    return learned, held_back
-
-
-def fingerprint(prompts: Iterable[Judged]) -> str:
-    """Changes with every prompt, answer, rank and score."""
-    hasher = xxhash.xxh3_64()
-    for one in prompts:
-        for ranking in one.rankings:
-            hasher.update(repr((one.prompt, ranking.answers, ranking.ranks, ranking.scores)).encode("utf-8", "replace"))
-    return hasher.hexdigest()

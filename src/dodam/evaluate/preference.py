@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dodam import files
-from dodam.data.preferences import Judged
+from dodam.data.judged import Judged
 from dodam.evaluate.classification import (
     Measured,
     Statistic,

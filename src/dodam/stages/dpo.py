@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dodam.data.answers import Compared
-    from dodam.data.preferences import Judged
+    from dodam.data.judged import Judged
     from dodam.folder import LoadedModel
     from dodam.machine import Machine
     from dodam.stages.ranked import Data

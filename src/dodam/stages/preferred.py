@@ -15,7 +15,7 @@ import xxhash
 from dodam import files
 from dodam.data.answers import ComparedLoader, Encoded, encode_answers
 from dodam.data.conversation import encode
-from dodam.data.preferences import Judged
+from dodam.data.judged import Judged
 from dodam.evaluate import preference
 from dodam.evaluate.classification import short
 from dodam.folder import LoadedModel, load_model

@@ -17,7 +17,7 @@ from dodam.stages.training import Training
 
 if TYPE_CHECKING:
     from dodam.data.answers import Contest
-    from dodam.data.preferences import Judged
+    from dodam.data.judged import Judged
 
 RankingLoss = Literal["bradley-terry", "plackett-luce", "best-and-worst"]
 LEAST_BIN = 50  # pairs whose lengths differ alike that are balanced together
@@ -59,7 +59,7 @@ class Data:
     @property
     def digest(self) -> str:
         """Changes with everything that was read."""
-        from dodam.data.preferences import fingerprint
+        from dodam.data.judged import fingerprint
 
         return fingerprint([*self.learned, *self.held_back])
 
@@ -67,7 +67,8 @@ class Data:
 def read(config: RankedTraining, stage: str, usual_share: float, *, ties: bool = False) -> Data:
     """Rankings of --data, cut by prompt, or those of --data and --dev. With `ties` prompts of which all answers are
     tied are learned from too. DataError where nothing is left to learn from or to measure on."""
-    from dodam.data.preferences import judged, named, read_rankings, split
+    from dodam.data.judged import judged, split
+    from dodam.data.preferences import named, read_rankings
 
     reading = {"columns": config.columns, "encoding": config.encoding, "skip_bad": config.skip_bad}
     prompts = judged(named(one, config.name) for one in read_rankings(config.data, **reading))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dodam.data.answers import ComparedLoader, Contest, Encoded
-    from dodam.data.preferences import Judged
+    from dodam.data.judged import Judged
     from dodam.machine import Machine
     from dodam.stages.ranked import Data
     from dodam.tokenizer.tokenizer import Tokenizer
