@@ -1,12 +1,12 @@
 """The whole way of open weights, in three layouts: what `import`, continued `pretrain`, LoRA `sft` and `export` do.
 
-    python bench/open_weights.py DATA OUT [STEPS]
+    python bench/open_weights.py DATA OUT [STEPS [LAYOUT...]]
 
-DATA is a folder with en_text, ko_text and chatbot_data. For each of GPT-2, Llama and Qwen2 a small model is trained on
-English by `transformers` alone and saved; then it is taken in, given Korean tokens, continued on statutes with English
-read along or without, tuned with LoRA on Korean conversations, exported, and read again by `transformers`. Printed, as
-Markdown: bits per byte of held-back statutes and of held-back English at every station (what was learned, what was
-forgotten), with 95% intervals, and the largest difference of logits between ours and the exported folder.
+DATA is a folder with en_text, ko_text and chatbot_data. For each LAYOUT (by default gpt2, llama and qwen2) a small model
+is trained on English by `transformers` alone and saved; then it is taken in, given Korean tokens, continued on statutes
+with English read along or without, tuned with LoRA on Korean conversations, exported, and read again by `transformers`.
+Printed, as Markdown: bits per byte of held-back statutes and of held-back English at every station (what was learned,
+what was forgotten), with 95% intervals, and the largest difference of logits between ours and the exported folder.
 """
 
 import gzip
@@ -28,6 +28,7 @@ WIDTH, DEPTH, CONTEXT, BATCH = 192, 4, 256, 16
 ENGLISH, STATUTES, CHATS = 6_000_000, 6_000_000, 4_000  # bytes, bytes, conversations
 VOCABULARY, ADDED = 4096, 1024
 END = "<|endoftext|>"
+LAYOUTS = ("gpt2", "llama", "qwen2")
 
 
 def dodam(*words: object) -> dict:
@@ -158,8 +159,10 @@ def story(layout: str, theirs: Path, data: dict[str, Path], chats: Path, home: P
     print(f"\nExported and read by transformers: largest difference of logits {difference:.1e}.", flush=True)
 
 
-def main(data: str, out: str, steps: str = "300") -> None:
+def main(data: str, out: str, steps: str = "300", *layouts: str) -> None:
     """One table for each layout."""
+    if unknown := set(layouts) - set(LAYOUTS):
+        raise SystemExit(f"no layout {unknown.pop()}: there are {', '.join(LAYOUTS)}")
     source, root = Path(data), Path(out)
     law = write(root / "law.jsonl", sample(source / "ko_text" / "law.train.jsonl.gz", STATUTES))
     english = write(root / "english.jsonl", sample(source / "en_text" / "books.train.jsonl.gz", ENGLISH))
@@ -170,7 +173,7 @@ def main(data: str, out: str, steps: str = "300") -> None:
 
     texts = [document["text"] for document in read_documents(root / "data" / "english", "train")]
     tokenizer = english_tokenizer(texts)
-    for layout in ("gpt2", "llama", "qwen2"):
+    for layout in layouts or LAYOUTS:
         theirs = train_theirs(layout, tokenizer, texts, int(steps), root / layout / "theirs")
         data_folders = {name: root / "data" / name for name in parts}
         chats = source / "chatbot_data" / "ChatbotData.train.csv"
