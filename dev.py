@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
-PYTEST = ["pytest", "-q", "-n", "2"]
+PYTEST = ["pytest", "-q", "-n", "2", "--dist", "worksteal"]  # neighbours share what a module has made
 VERBS = {  # verb: (dependency groups beside the package itself, programs of .venv to run)
     "quickstart": ([], [["dodam", "run", "recipes/quickstart.toml"]]),
     "test": (["test"], [PYTEST]),

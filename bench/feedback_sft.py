@@ -11,7 +11,6 @@ for each model, and a table.
 """
 
 import argparse
-import contextlib
 import json
 import random
 import re
@@ -25,12 +24,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from dodam import cli, files, machine
+from held_back import BEFORE, compared, dodam, on_machine, read_lines, table, write_held_back  # beside this file
+
+from dodam import files, machine
 from dodam.data.conversation import encode
-from dodam.data.sources import SAMPLE_SEED
 from dodam.errors import DodamError, UsageError
 from dodam.evaluate import score
-from dodam.evaluate.report import shown
 from dodam.evaluate.tasks import SAMPLE_TASKS
 from dodam.feedback.store import PARTS, Store, open_store
 from dodam.folder import load_model
@@ -49,8 +48,7 @@ PERSON = "simulated person"
 GUIDELINE = """Simulated: no person has judged here. Answers with the right value come first; among those of equal value
 the ones with fewer false equations, then those whose working is neither longer nor shorter than it needs to be; what is
 equal in all this ties. Without a right answer all are bad. The best wrong answer is corrected."""
-BEFORE, ALL = "before", "all"
-HELD_BACK = "problems-steps"  # `evaluate` gives an answer room for its steps where the task's name says so
+ALL = "all"
 PART = 32  # prompts that are answered between two writes
 SIDE = re.compile(r"(\d+)(?:([-+×÷])(\d+))?")
 KEPT = ("model", "prompts", "chat", "answers", "temperature", "max_tokens", "seed")
@@ -117,30 +115,6 @@ def chats(seed: int, count: int) -> Iterator[Known]:
             known = Known(messages, "sample:chat", row["task"], last["content"], "exact", last["content"])
             found.setdefault(json.dumps(messages), known)
     yield from islice(found.values(), count)
-
-
-def write_held_back(folder: Path, n: int, tasks: Sequence[str], limit: int) -> list[Path]:
-    """Files of test items: `n` problems (the first thousand are `sample:problems-tests`), and the other tasks of
-    `sample:tests`, of each the first `limit`."""
-    one, two = folder / f"{HELD_BACK}-{n}.jsonl", folder / f"others-{limit or 'all'}-{'-'.join(tasks)}.jsonl"
-    if not one.exists():
-        write_lines(one, [{**item, "task": HELD_BACK} for item in corpus.problems_tests(SAMPLE_SEED, n)])
-    if tasks and not two.exists():
-        items: dict[str, list[Row]] = {task: [] for task in tasks}
-        for item in corpus.tests(SAMPLE_SEED):
-            if item["task"] in items and not (limit and len(items[item["task"]]) == limit):
-                items[item["task"]].append(item)
-        write_lines(two, [item for task in tasks for item in items[task]])
-    return [one, two] if tasks else [one]
-
-
-def write_lines(path: Path, rows: Sequence[Row]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def read_lines(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def check_apart(known: Sequence[Known], held_back: Sequence[Path]) -> None:
@@ -229,14 +203,6 @@ def told_of_store(store: Store, known: Sequence[Known], ids: Sequence[str]) -> R
     }
 
 
-def dodam(*words: str) -> None:
-    """Run a command of ours; what it says goes to standard error."""
-    with contextlib.redirect_stdout(sys.stderr):
-        code = cli.main(list(words))
-    if code:
-        sys.exit(code)
-
-
 def train(options: argparse.Namespace, store: Path, conversations: dict[str, int], passed_on: list[str]) -> Row:
     """A run from each kind of conversations that there is: where its model stands, and how many it has learned from."""
     runs: Row = {}
@@ -250,45 +216,6 @@ def train(options: argparse.Namespace, store: Path, conversations: dict[str, int
         dodam(*words, "--steps", str(options.steps), "--seed", str(options.seed), *on_machine(options), *passed_on)
         runs[name] = count
     return runs
-
-
-def on_machine(options: argparse.Namespace) -> list[str]:
-    """The flags that say where a command computes."""
-    return ["--device", options.device, *(["--threads", str(options.threads)] if options.threads else [])]
-
-
-def compared(rows: Sequence[Row], runs: Row, steps: int) -> list[Row]:
-    """For each model what it has learned from, its rows of the report, the share of errors on the held-back problems
-    that is gone, and the tasks that were lost: those of which its interval lies below the value before."""
-    found: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        found.setdefault(row["model"], {})[row["task"]] = row
-    before, told = found[BEFORE], []
-    for name, mine in found.items():
-        of_run: Row = {"model": name, "people": "simulated"}
-        if name != BEFORE:
-            errors = [1 - one[HELD_BACK]["value"] for one in (before, mine)]
-            of_run |= {"conversations": runs[name], "steps": steps}
-            of_run |= {"errors_cut": 1 - errors[1] / errors[0] if errors[0] else None}
-            of_run |= {"lost": [task for task, row in mine.items() if row["high"] < before[task]["value"]]}
-        kept = ("metric", "value", "low", "high", "n")
-        told.append({**of_run, "tasks": {task: {key: row[key] for key in kept} for task, row in mine.items()}})
-    return told
-
-
-def table(told: Sequence[Row]) -> str:
-    """Models across, tasks down, the held-back problems first."""
-    first, *others = told
-    lines = [f"| sft from what simulated people said | {' | '.join(one['model'] for one in told)} |"]
-    lines += ["|---|" + "---|" * len(told)]
-    lines += ["| conversations | | " + " | ".join(str(one["conversations"]) for one in others) + " |"]
-    for task, row in first["tasks"].items():
-        values = " | ".join(shown(one["tasks"][task]) for one in told)
-        lines.append(f"| {task}, {row['metric']}, n = {row['n']} | {values} |")
-    cut = ["" if one["errors_cut"] is None else f"{one['errors_cut']:.0%}" for one in others]
-    lines += [f"| errors gone on {HELD_BACK} | | {' | '.join(cut)} |"]
-    lines += ["| lost | | " + " | ".join(", ".join(one["lost"]) or "none" for one in others) + " |"]
-    return "\n".join(lines)
 
 
 def same_settings(options: argparse.Namespace) -> None:
@@ -321,10 +248,12 @@ def main(words: list[str] | None = None) -> None:
     models = [f"{BEFORE}={options.model}", *(f"{name}={options.out / name}" for name in runs)]
     report = options.out / "evaluate"
     dodam("evaluate", *models, "--task", *map(str, held_back), "--out", str(report), *on_machine(options))
-    lines = compared(files.read_json(report / "report.json")["rows"], runs, options.steps)
+    people = {"people": "simulated"}
+    about = {name: {**people, "conversations": count, "steps": options.steps} for name, count in runs.items()}
+    lines = compared(files.read_json(report / "report.json")["rows"], {BEFORE: people, **about})
     for line in lines:
         print(json.dumps(line))
-    print(f"\n{table(lines)}")
+    print(f"\n{table(lines, 'sft from what simulated people said', {'conversations': 'conversations'})}")
 
 
 def flags() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
     python bench/open_weights.py DATA OUT [STEPS [LAYOUT...]]
 
-DATA is a folder with en_text, ko_text and chatbot_data. For each LAYOUT (by default gpt2, llama and qwen2) a small model
+DATA is a folder with en_text, ko_text and chatbot_data. For each LAYOUT (default: gpt2, llama, qwen2) a small model
 is trained on English by `transformers` alone and saved; then it is taken in, given Korean tokens, continued on statutes
 with English read along or without, tuned with LoRA on Korean conversations, exported, and read again by `transformers`.
 Printed, as Markdown: bits per byte of held-back statutes and of held-back English at every station (what was learned,

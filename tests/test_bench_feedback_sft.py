@@ -18,6 +18,9 @@ from talking_models import make_decoder, make_tokenizer, write_model
 sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
 
 import feedback_sft as bench
+import rl_gains
+from held_back import PROBLEMS as PROBLEMS_TASK
+from held_back import compared
 
 PROMPTS, ANSWERS, HELD_BACK = 6, 3, 4
 
@@ -140,7 +143,7 @@ def test_from_answers_to_the_table(model: Path, tmp_path: Path, capsys, monkeypa
         assert found[row["task"]][names.index(row["model"])] == f"{percent[0]}% ({percent[1]}-{percent[2]})"
         line = models[names.index(row["model"])]["tasks"][row["task"]]
         assert line == {key: row[key] for key in ("metric", "value", "low", "high", "n")}
-    assert {row["n"] for row in rows if row["task"] == bench.HELD_BACK} == {HELD_BACK}
+    assert {row["n"] for row in rows if row["task"] == PROBLEMS_TASK} == {HELD_BACK}
     sizes = [json.loads((out / name / "config.json").read_text())["steps"] for name in names[1:]]
     assert sizes == [1, 1, 1, 1]
 
@@ -158,12 +161,35 @@ def test_what_is_gone_and_what_is_lost() -> None:
     def row(model: str, task: str, value: float, high: float) -> dict[str, Any]:
         return {"model": model, "task": task, "metric": "exact", "value": value, "low": 0.0, "high": high, "n": 9}
 
-    rows = [row("before", bench.HELD_BACK, 0.5, 0.6), row("before", "facts", 0.9, 0.95), row("before", "table", 0.9, 1)]
+    rows = [row("before", PROBLEMS_TASK, 0.5, 0.6), row("before", "facts", 0.9, 0.95), row("before", "table", 0.9, 1)]
     rows += [
-        row("edited", bench.HELD_BACK, 0.8, 0.9),
+        row("edited", PROBLEMS_TASK, 0.8, 0.9),
         row("edited", "facts", 0.8, 0.89),
         row("edited", "table", 0, 0.9),
     ]
-    before, edited = bench.compared(rows, {"edited": 3}, 7)
+    before, edited = compared(rows, {"edited": {"conversations": 3, "steps": 7}})
     assert edited["errors_cut"] == pytest.approx(0.6) and edited["lost"] == ["facts"]
     assert (edited["conversations"], edited["steps"]) == (3, 7) and "lost" not in before
+
+
+def test_gains_of_every_algorithm_and_seed_in_one_table(model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    tests, generate = corpus.tests, bench.generate
+
+    def answered(*asked: Any, **how: Any) -> list[Any]:  # one right and one wrong answer to each prompt
+        truths = [text for one in bench.problems(1, 20) for text in (one.truth, f"1+1=3\n{one.truth}")]
+        return [replace(one, text=text) for one, text in zip(generate(*asked, **how), truths, strict=True)]
+
+    monkeypatch.setattr(bench, "generate", answered)
+    monkeypatch.setattr(corpus, "tests", lambda seed: tests(seed, 4))
+    short = "--prompts 2 --max-tokens 6 --report-prompts 2"
+    words = ["--model", str(model), "--out", str(tmp_path / "out"), "--seeds", "0", "1", "--steps", "1", "--n", "3"]
+    words += ["--tasks", "facts", "--limit", "2", "--ranked", "20", "--answers", "2", "--max-tokens", "6"]
+    words += ["--threads", "1", "--ppo", short, "--grpo", f"{short} --answers 2", "--dpo", "--steps 2 --batch 4"]
+    rl_gains.main(words)
+    lines, cells = told(capsys.readouterr().out)
+    names = ["before", "ppo-0", "ppo-1", "grpo-0", "grpo-1", "dpo-0", "dpo-1"]
+    assert [line["model"] for line in lines] == names == cells[0][1:]
+    assert all(line["tasks"][PROBLEMS_TASK]["n"] == 3 for line in lines)
+    assert all(line["steps"] == (2 if "dpo" in line["model"] else 1) for line in lines[1:])
+    assert all((line["kl"] == "") == ("dpo" in line["model"]) for line in lines[1:])
+    assert all(re.fullmatch(r"[\d.]+% -> [\d.]+%", line["preferred"]) for line in lines[5:])

@@ -178,6 +178,29 @@ def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(world: 
     assert "--out" in other.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_three_times_at_any_moment(stage: str, world: dict[str, str], tmp_path: Path) -> None:
+    """While it starts, reads, steps, saves, or writes the model; over all stages that makes more than 50 kills."""
+    began = time.monotonic()
+    run(*command(stage, world, tmp_path / "calm"))
+    whole = time.monotonic() - began
+    killed, kills, rng = tmp_path / "killed", 0, random.Random(stage)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    while kills < 3:
+        process = subprocess.Popen(dodam(*command(stage, world, killed)), **quiet)
+        time.sleep(rng.uniform(0.0, whole))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        assert weights(killed) == weights(tmp_path / "calm")  # over before the kill: once more from the beginning
+        shutil.rmtree(killed)
+    run(*command(stage, world, killed))
+    assert weights(killed) == weights(tmp_path / "calm")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_that_would_go_on_with_other_data_is_refused(stage: str, world: dict[str, str], tmp_path: Path) -> None:
     mine = {name: str(tmp_path / Path(path).name) for name, path in world.items()}
