@@ -8,6 +8,7 @@ import torch
 
 from dodam import cli
 from dodam.data.conversation import CHAT_TEMPLATE, read_conversations
+from dodam.data.preferences import read_rankings
 from dodam.rl import best_of
 from talking_models import make_decoder, make_tokenizer, write_model
 
@@ -52,6 +53,31 @@ def test_the_best_is_kept_and_sft_reads_it(
     assert cli.main([*words, "--out", str(tmp_path / "good"), "--least", str(least)]) == 0
     good = [json.loads(line) for line in (tmp_path / "good" / "conversations.jsonl").read_text().splitlines()]
     assert good == [row for row in rows if row["reward"] >= least]
+
+
+def test_rankings_of_all_answers_are_read_by_reward(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*words, "--out", str(tmp_path / "best")]) == 0
+    assert cli.main([*words, "--write", "rankings", "--out", str(tmp_path / "ranked")]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    file = tmp_path / "ranked" / "rankings.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(rows) == result["rankings"] > 5
+    best = [json.loads(line) for line in (tmp_path / "best" / "conversations.jsonl").read_text().splitlines()]
+    chosen = {row["messages"][0]["content"]: row["messages"][-1]["content"] for row in best}
+    ranked = read_rankings([str(file)])
+    assert len(ranked) == len(rows)
+    for row, one in zip(rows, ranked, strict=True):
+        assert all(answer["score"] == len(answer["text"]) for answer in row["answers"])
+        assert len({answer["text"] for answer in row["answers"]}) == len(row["answers"]) > 1
+        first = [text for text, rank in zip(one.answers, one.ranks, strict=True) if rank == 1]
+        assert chosen[one.prompt[0]["content"]] in first
+    least = sorted(row["reward"] for row in rows)[len(rows) // 2]
+    good = [*words, "--write", "rankings", "--least", str(least), "--out", str(tmp_path / "good.jsonl")]
+    assert cli.main(good) == 0
+    kept = [json.loads(line) for line in (tmp_path / "good.jsonl").read_text().splitlines()]
+    assert kept == [row for row in rows if row["reward"] >= least]
 
 
 def test_interrupted_it_goes_on_to_the_same_file(

@@ -1,8 +1,9 @@
-"""Command `best-of`: prompts and rewards -> conversations with the best of several answers, for `sft` to learn from.
+"""Command `best-of`: prompts and rewards -> the best of several answers for `sft`, or all, for `reward` and `dpo`.
 
-What it reads: a model, prompts, rewards. What it writes: JSONL with `messages`, the `reward` of the answer and, beside
-it, the mean of all answers to that prompt that ended. Answers are sampled with seeds of their own, so what was
-interrupted goes on where it stopped and ends with the same file.
+What it reads: a model, prompts, rewards. What it writes: JSONL with `messages` and the `reward` of the answer, or with
+`prompt` and `answers`, each with its reward as `score`; beside them the mean of all answers to that prompt that ended.
+Answers are sampled with seeds of their own, so what was interrupted goes on where it stopped and ends with the same
+file.
 """
 
 import json
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
     from dodam.rl.prompts import Prompt
     from dodam.rl.rewards import Mixture
 
-FILE = "conversations.jsonl"
 PART = 32  # prompts that are answered between two writes
 MOST_TOKENS = 256  # an answer may have unless it is said, or half of the context
 
 
 @dataclass(frozen=True, kw_only=True)
 class BestOf:
-    """Answer prompts several times and keep the best answer of each (rejection sampling)."""
+    """Answer prompts several times and keep the best answer of each (rejection sampling), or rank them by rule."""
 
     model: Path
     """The model that answers: a model folder or a run folder."""
@@ -40,9 +40,12 @@ class BestOf:
     """What an answer is worth, as in `dodam grpo`: exact, `0.1*length:200`, FILE.py:FUNCTION, the folder of a reward
     model."""
     out: Path
-    """The JSONL file to write, or a folder for it: there it is `conversations.jsonl`."""
+    """The JSONL file to write, or a folder for it: there it is `conversations.jsonl` or `rankings.jsonl`."""
+    write: Literal["conversations", "rankings"] = "conversations"
+    """conversations: the best answer to each prompt, for `dodam sft`; rankings: all answers with what they are worth,
+    of prompts whose answers differ in that, for `dodam reward` and `dodam dpo`."""
     answers: Annotated[int, Gt(0)] = 8
-    """Answers to each prompt, of which the best is kept."""
+    """Answers to each prompt."""
     least: float | None = None
     """Leave prompts out whose best answer is worth less than this; 1 with `exact` keeps right answers only."""
     max_tokens: Annotated[int, Gt(0)] | None = None
@@ -66,7 +69,7 @@ class BestOf:
 
 
 def run(config: BestOf) -> dict[str, Any]:
-    """Write the conversations; returns how many, and the mean rewards of all answers and of the best."""
+    """Write the conversations or rankings; returns how many, and the mean rewards of all answers and of the best."""
     from dodam import machine as machines
     from dodam.data.conversation import template_of
     from dodam.folder import load_model
@@ -75,7 +78,7 @@ def run(config: BestOf) -> dict[str, Any]:
 
     machine = machines.look(config.device, config.threads)
     machines.use(machine)
-    file = config.out if config.out.suffix else config.out / FILE
+    file = config.out if config.out.suffix else config.out / f"{config.write}.jsonl"
     loaded = load_model(config.model, device=machine.device)
     loaded.tokenizer.chat_template = template_of(loaded.tokenizer)
     context = loaded.model.config.context
@@ -102,13 +105,15 @@ def run(config: BestOf) -> dict[str, Any]:
         rows.append(row)
         if len(rows) % PART == 0 or len(rows) == len(prompts):
             print(f"best-of: {len(rows)} of {len(prompts)} prompts", file=sys.stderr)
-    kept = [row for row in rows if row["messages"] and (config.least is None or row["reward"] >= config.least)]
-    ended = [row for row in rows if row["messages"]]
+    ended = [row for row in rows if row["reward"] is not None]
+    kept = [row for row in ended if config.least is None or row["reward"] >= config.least]
+    if config.write == "rankings":  # what is all worth the same says nothing
+        kept = [row for row in kept if len({one["score"] for one in row["answers"]}) > 1]
     means = {name: sum(row[name] for row in ended) / len(ended) if ended else None for name in ("mean", "reward")}
     result = {
         "out": str(file),
         "prompts": len(rows),
-        "conversations": len(kept),
+        config.write: len(kept),
         "mean_reward": means["mean"],
         "best_reward": means["reward"],
     }
@@ -142,7 +147,7 @@ def done_rows(part: Path, begun: dict[str, Any]) -> list[dict[str, Any]]:
 def best(
     config: BestOf, loaded: "LoadedModel", reward: "Mixture", prompts: "Sequence[Prompt]", max_tokens: int, first: int
 ) -> Iterator[dict[str, Any]]:
-    """A row for each prompt from the number `first` on; one none of whose answers ended has no messages."""
+    """A row for each prompt from the number `first` on; one none of whose answers ended has no reward."""
     from dodam.rl.rollout import answers_to, seed_of
     from dodam.rl.rounds import asked
 
@@ -160,11 +165,17 @@ def best(
         rewards = reward([asked(one) for one in answers])
         for number in numbers[first - begin :]:
             mine = range((number - begin) * count, (number - begin + 1) * count)
-            row: dict[str, Any] = {"messages": [], "reward": None, "mean": None}
-            if ended := [i for i in mine if answers[i].ended and answers[i].text]:
-                chosen = max(ended, key=lambda i: rewards[i])
-                said = {"role": "assistant", "content": answers[chosen].text}
-                mean = sum(rewards[i] for i in ended) / len(ended)
-                row = {"messages": [*prompts[number].messages, said], "reward": rewards[chosen], "mean": mean}
-            yield row
+            ended = [(answers[i].text, rewards[i]) for i in mine if answers[i].ended and answers[i].text]
+            yield row_of(prompts[number], ended, config.write)
         first = numbers[-1] + 1
+
+
+def row_of(prompt: "Prompt", ended: Sequence[tuple[str, float]], write: str) -> dict[str, Any]:
+    """What is written of a prompt and those of its answers that ended, each with what it is worth."""
+    mean = sum(reward for _, reward in ended) / len(ended) if ended else None
+    text, most = max(ended, key=lambda one: one[1], default=("", None))
+    if write == "rankings":
+        answers = [{"text": text, "score": reward} for text, reward in dict(ended).items()]
+        return {"prompt": prompt.messages, "answers": answers, "reward": most, "mean": mean}
+    said = [*prompt.messages, {"role": "assistant", "content": text}] if ended else []
+    return {"messages": said, "reward": most, "mean": mean}
