@@ -20,7 +20,7 @@ from dodam.evaluate.report import shown
 from dodam.sample import corpus
 
 BEFORE = "before"
-PROBLEMS = "problems-steps"  # `evaluate` gives an answer room for its steps where the task's name says so
+PROBLEMS = "problems"
 
 Row = dict[str, Any]
 

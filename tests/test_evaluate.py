@@ -11,7 +11,7 @@ import torch
 
 from dodam.errors import DataError, UsageError
 from dodam.evaluate import perplexity, score, tasks
-from dodam.evaluate.answer import answer, encoded_prompt
+from dodam.evaluate.answer import answer, encoded_prompt, max_tokens
 from dodam.evaluate.tasks import Evaluate
 from dodam.folder import LoadedModel, load_model, save_model
 from dodam.models.build import build_decoder, decoder_config
@@ -144,6 +144,8 @@ def test_a_base_model_is_asked_in_the_plain_form_and_a_tuned_one_through_its_tem
         tuned.tokenizer.raw.decode(encoded_prompt(tuned, item), skip_special_tokens=False)
         == "<bos><|user|> 무슨 색?<|end|><|assistant|>"
     )
+    assert max_tokens(item) < max_tokens(steps) == max_tokens({**item, "metric": "number", "task": "sums"})
+    assert max_tokens({**item, "metric": "number", "task": "words-direct"}) == max_tokens(item)
     assert [one.item for one in answer(base, [item, steps])] == [item, steps]
 
 

@@ -62,7 +62,9 @@ COMMANDS = {
     "dpo": Command("dodam.stages.dpo", "Dpo", "Teach a model to prefer the answers that people prefer."),
     "evaluate": Command("dodam.evaluate.tasks", "Evaluate", "Measure models and write a report."),
     "report": Command("dodam.tracking.report", "Report", "Show training runs as one HTML page with curves."),
-    "best-of": Command("dodam.rl.best_of", "BestOf", "Answer prompts several times: the best for sft, or all ranked by rule."),
+    "best-of": Command(
+        "dodam.rl.best_of", "BestOf", "Answer prompts several times: the best for sft, or all ranked by rule."
+    ),
     "generate": Command("dodam.generate.generate", "Generate", "Continue a text or answer one prompt.", "Use a model"),
     "predict": Command("dodam.generate.predict", "Predict", "Label, embed, translate or fill in the texts of a file."),
     "chat": Command("dodam.generate.chat", "Chat", "Talk to a model in the terminal."),

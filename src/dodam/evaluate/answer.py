@@ -59,11 +59,17 @@ def encoded_prompt(loaded: LoadedModel, item: dict[str, Any]) -> list[int]:
     if tokenizer.chat_template is not None:
         return encode(tokenizer, item["messages"], generation_prompt=True).ids
     direct, steps = PLAIN["ko" if item.get("language") == "ko" else "en"]
-    form = steps if "steps" in item["task"] else direct
+    form = steps if is_worked(item) else direct
     return [tokenizer.bos, *tokenizer.encode(form.format(item["messages"][-1]["content"]))]
 
 
 def max_tokens(item: dict[str, Any]) -> int:
     """Room for an answer: much for what has several lines, little for the rest."""
-    long = "steps" in item["task"] or "\n" in str(item["answer"]) or item["metric"] in ("rouge", "chrf")
+    long = is_worked(item) or "\n" in str(item["answer"]) or item["metric"] in ("rouge", "chrf")
     return LONG if long else SHORT
+
+
+def is_worked(item: dict[str, Any]) -> bool:
+    """Whether steps are to be written before the answer: a task says so by its name, and where a number is looked for
+    at an answer's end they may, unless the name has `direct` in it."""
+    return "steps" in item["task"] or (item["metric"] == "number" and "direct" not in item["task"])
