@@ -15,6 +15,7 @@ from dodam.evaluate.answer import answer, encoded_prompt, max_tokens
 from dodam.evaluate.tasks import Evaluate
 from dodam.folder import LoadedModel, load_model, save_model
 from dodam.models.build import build_decoder, decoder_config
+from dodam.sample import corpus
 from dodam.tokenizer import train
 from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -170,6 +171,12 @@ def test_a_report_is_written_goes_on_and_is_the_same_again(folder: Path, tmp_pat
         assert (tmp_path / "report" / name).stat().st_size > 0
     fresh = tasks.run(Evaluate(model=config.model, task=config.task, data=config.data, out=tmp_path / "other"))
     assert [{**row, "seconds": 0} for row in fresh["rows"]] == [{**row, "seconds": 0} for row in report["rows"]]
+
+
+def test_harder_problems_are_a_task_by_their_name(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(corpus, "problems_tests", lambda seed, made=corpus.problems_tests: made(seed, 3))
+    rows = tasks.run(Evaluate(model=(str(folder),), task=("sample:problems-tests",), out=tmp_path, limit=2))["rows"]
+    assert [(row["task"], row["metric"], row["n"]) for row in rows] == [("problems-1", "exact", 2)]
 
 
 def test_bits_per_byte_of_all_texts_and_where_there_are_several_of_each_source(monkeypatch) -> None:

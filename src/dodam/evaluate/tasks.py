@@ -40,13 +40,12 @@ class Evaluate:
     model: Annotated[tuple[str, ...], MinLen(1)]
     """Model or run folders; `label=FOLDER` gives one a name in the report."""
     task: tuple[str, ...] = ()
-    """Tasks of the bundled world by name (`sample` for all of them), files of items, or bits-per-byte. Default:
-    bits-per-byte
-    where --data is given, else all tasks of the bundled world."""
+    """Tasks of the bundled world by name (`sample` for all of them, `sample:problems-tests` for harder word problems),
+    files of items, or bits-per-byte. Default: bits-per-byte where --data is given, else all tasks of the bundled
+    world."""
     data: tuple[str, ...] = ()
-    """Text for bits-per-byte: what `prepare` reads, or a data folder (its held-back part); or `sample:tests` for
-    all tasks
-    of the bundled world."""
+    """Text for bits-per-byte: what `prepare` reads, or a data folder (its held-back part); or `sample:tests` for all
+    tasks of the bundled world."""
     out: Path = Path("report")
     """The folder to write."""
     columns: dict[str, str] = field(default_factory=dict)
@@ -116,6 +115,8 @@ def labelled(models: tuple[str, ...]) -> dict[str, Path]:
 
 def read_items(config: Evaluate) -> dict[str, list[dict[str, Any]]]:
     """Items of every task asked for, in the order of the report. Errors name file and line."""
+    from dodam.data.sources import SAMPLE
+
     wanted = list(config.task)
     if not wanted and (not config.data or "sample:tests" in config.data):
         wanted = ["sample"]
@@ -130,7 +131,7 @@ def read_items(config: Evaluate) -> dict[str, list[dict[str, Any]]]:
         found = {task: found[task] for task in bundled}
     for name in wanted:
         if name not in SAMPLE_TASKS and name != BITS:
-            if not Path(name).is_file():
+            if not Path(name).is_file() and not name.startswith(SAMPLE):
                 mend = f"Tasks are {', '.join(SAMPLE_TASKS)}, {BITS}, sample, or a JSONL file of items."
                 raise UsageError(f"there is no task {name!r}", where="--task", mend=mend)
             for where, item in item_rows(name, config.encoding):
