@@ -106,6 +106,27 @@ def test_interrupted_it_goes_on_to_the_same_file(
     assert out.read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
 
 
+def test_another_model_in_the_same_place_is_noticed(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "best.jsonl")
+    assert cli.main([*words, "--out", out]) == 0
+    tokenizer = make_tokenizer(CHAT_TEMPLATE)
+    write_model(tmp_path / "model", make_decoder(tokenizer.size), tokenizer, CHAT_TEMPLATE)
+    assert cli.main([*words, "--out", out]) == 2
+    assert "was not made with these settings" in capsys.readouterr().err
+
+
+def test_a_separator_of_lines_inside_an_answer_does_not_tear_it(tmp_path: Path) -> None:
+    part = tmp_path / "best.jsonl.part"
+    begun = {"model": "x"}
+    assert best_of.done_rows(part, begun) == []
+    rows = [{"messages": [], "reward": 1.0, "text": text} for text in ("a\u2028b", "c\x85d", "e")]
+    for row in rows:
+        best_of.files.append_line(part, json.dumps(row, ensure_ascii=False))
+    assert best_of.done_rows(part, begun) == rows
+
+
 def test_other_settings_do_not_go_on_with_it(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from dodam import cli
 from dodam.data.conversation import CHAT_TEMPLATE
 from dodam.folder import load_model
 from dodam.models.decoder import Decoder
+from dodam.rl.rounds import Rounds
 from talking_models import make_decoder, make_tokenizer, write_model
 
 COMMON = [
@@ -185,6 +186,12 @@ def test_a_reward_that_is_none_names_the_prompt_and_what_was_learned_stays(
         (["ppo", "--compile", "yes"], "compiled anew"),
         (["grpo", "--steps", "3", "--epochs", "1"], "bound the same run"),
         (["grpo", "--overlong", "99"], "is more than"),
+        (["ppo", "--kl-horizon", "5"], "Give a --kl-target"),
+        (["ppo", "--replay-share", "0.5"], "no text is learned along"),
+        (["grpo", "--context", "4000"], "tokens at most"),
+        (["grpo", "--dev", "{prompts}", "--validation", "0.4"], "named by --dev"),
+        (["grpo", "--validation", "0", "--judge", "exact"], "nothing is held back to be judged"),
+        (["grpo", "--dev", "{prompts}"], "every prompt is held back"),  # all 40, though 6 are measured
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -204,3 +211,33 @@ def test_what_does_not_fit_is_refused(
     ]
     assert cli.main([name, *given, *common, *more]) in (1, 2)
     assert told in capsys.readouterr().err
+
+
+def test_what_is_measured_on_is_not_learned_from(
+    world: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = Path(world["prompts"]).read_text().splitlines()[:30]
+    longer = {
+        "messages": [{"role": "system", "content": "s"}, *json.loads('[{"role": "user", "content": "a sky 3?"}]')]
+    }
+    (tmp_path / "dev.jsonl").write_text("\n".join([*rows, json.dumps({**longer, "answer": 1})]) + "\n")
+    words = ["--prompts", "4", "--answers", "2", "--steps", "1", "--dev", str(tmp_path / "dev.jsonl")]
+    result, said = run(capsys, world, tmp_path / "run", "grpo", *words)
+    assert "30 prompts are in --dev too; they are not learned from" in said
+    assert result["prompts"] == 10  # `a sky 13?` behind a system message is another prompt
+
+
+def test_first_attempts_read_every_prompt_once(world: dict[str, str], tmp_path: Path, monkeypatch, capsys) -> None:
+    first: list[str] = []
+    ask = Rounds.ask
+
+    def watched(self: Rounds, number: int, attempt: int) -> Any:
+        found = ask(self, number, attempt)
+        if attempt == 0:
+            first.extend(answer.prompt.messages[-1]["content"] for answer in found.answers[:: self.num_answers])
+        return found
+
+    monkeypatch.setattr(Rounds, "ask", watched)
+    words = ["--loss", "dapo", "--prompts", "4", "--answers", "2", "--steps", "10", "--validation", "0"]
+    run(capsys, world, tmp_path / "run", "grpo", *words)
+    assert len(first) == len(set(first)) == 40

@@ -1,14 +1,16 @@
 """Rankings read from every known form, and everything that can be wrong with them; pairs, splits and repetitions."""
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dodam.data.conversation import read_conversations
 from dodam.data.judged import Pair, fingerprint, judged, split
-from dodam.data.preferences import Ranking, named, read_rankings
+from dodam.data.preferences import Ranking, kept_rows, named, read_rankings
 from dodam.errors import DataError, UsageError
 from dodam.feedback.store import open_store
 
@@ -134,6 +136,10 @@ def test_who_contradicts_himself_is_named_others_may_differ(tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"b.jsonl:4.*prefers what .*b.jsonl:1 finds worse by kim"):
         read_rankings([path])
     assert len(read_rankings([path], skip_bad=True)) == 3
+    tie = {"prompt": "q", "answers": ["b", "c"], "ranks": [1, 1], "annotator": "kim"}
+    path = write(tmp_path / "c.jsonl", *rows, tie, {**rows[1], "annotator": "kim"})
+    with pytest.raises(DataError, match=r"c.jsonl:5.*c.jsonl:1 finds worse by kim"):
+        read_rankings([path])
 
 
 def test_repetitions_count_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,8 +195,11 @@ def test_a_prompt_is_on_one_side_whatever_is_said_of_it() -> None:
 
 
 def test_the_name_is_put_in() -> None:
-    row = named(ranking("who is {name}?", "ab", [1, 2]), "도담")
-    assert row.prompt[0]["content"] == "who is 도담?"
+    asked = ranking("who is {name}?", "ab", [1, 2])
+    bundled = replace(asked, where="sample:preferences:7")
+    assert named(asked, "봄이").prompt[0]["content"] == named(bundled, "봄이").prompt[0]["content"] == "who is 봄이?"
+    assert named(bundled, None).prompt[0]["content"] == "who is 도담?"
+    assert named(asked, None) is asked  # it may be somebody's code
 
 
 def test_the_bundled_preferences_are_read() -> None:
@@ -218,3 +227,35 @@ def test_a_feedback_store_is_read(tmp_path: Path) -> None:
         (LONGER, "lee", (1, 2, 2)), (LONGER, "kim", (1, 1, 2)),
     ]  # fmt: skip
     assert "feedback.sqlite, ranking " in found[0].where
+
+
+def test_a_run_goes_on_with_what_a_store_told_it(tmp_path: Path) -> None:
+    path, run, other = tmp_path / "feedback.sqlite", tmp_path / "run", tmp_path / "other"
+    with open_store(path, create=True) as store:
+        prompt = store.add_prompt("q?\u2028")
+        ids = store.add_candidates(prompt, ["a", "b"], [{}, {}])
+        said = {"prompt": prompt, "answers": ids, "ranks": [1, 2]}
+        store.add_ranking(id="ranking-of-kim-1", annotator="kim", **said)
+        before = read_rankings([str(path)], run=run)
+        talks = list(read_conversations([str(path)], run=run))
+        store.add_ranking(id="ranking-of-lee-1", annotator="lee", **{**said, "ranks": [2, 1]})
+        assert read_rankings([str(path)], run=run) == before
+        assert list(read_conversations([str(path)], run=run)) == talks
+        assert len(read_rankings([str(path)], run=other)) == 2 == len(before) + 1
+        assert len(list(read_conversations([str(path)], run=other))) == 2 == len(talks) + 1
+
+
+def test_members_read_what_was_read_for_all_of_them(tmp_path: Path) -> None:
+    path, run = tmp_path / "feedback.sqlite", tmp_path / "run"
+    with open_store(path, create=True) as store:
+        prompt = store.add_prompt("q?")
+        ids = store.add_candidates(prompt, ["a", "b"], [{}, {}])
+        store.add_ranking(id="ranking-of-kim-1", prompt=prompt, answers=ids, ranks=[1, 2], annotator="kim")
+    before = read_rankings([str(path)], run=run)
+    with open_store(path) as store:
+        store.add_ranking(id="ranking-of-lee-1", prompt=prompt, answers=ids, ranks=[1, 2], annotator="lee")
+    plain = write(tmp_path / "a.jsonl", {"prompt": "p", "answers": ["a", "b"], "ranks": [1, 2]})
+    copy, same = kept_rows([str(path), plain], run)
+    assert same == plain
+    (found,) = read_rankings([copy])
+    assert replace(found, where=before[0].where) == before[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dodam.errors import DataError, UsageError
-from dodam.rl.rewards import Asked, mixture
+from dodam.rl.rewards import Asked, fingerprint, mixture
 from dodam.rl.sandbox import run_python
 
 
@@ -82,6 +82,34 @@ def test_a_reward_that_is_no_number_names_the_prompt(body: str, tmp_path: Path) 
     assert caught.value.where == "prompts.jsonl:7"
     assert "mine.py:bad" in caught.value.what
     assert "무엇" in caught.value.what
+
+
+def test_a_function_may_have_dataclasses_and_files_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("FACTOR = 3\n")
+    (tmp_path / "own.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom beside import FACTOR\n"
+        "@dataclass\nclass Length:\n    value: int\n"
+        "def long(prompt, answer, item):\n    return Length(len(answer)).value * FACTOR\n"
+    )
+    before = list(sys.path)
+    assert reward(f"{tmp_path}/own.py:long", "ab") == 6.0
+    assert sys.path == before
+
+
+def test_the_fingerprint_changes_with_files_and_weights(tmp_path: Path) -> None:
+    own, model = tmp_path / "own.py", tmp_path / "judge" / "model"
+    model.mkdir(parents=True)
+    texts, seen = [f"0.5*{own}:long", str(model.parent)], set()
+    for code, weights in (("a", b"1"), ("b", b"1"), ("b", b"2")):
+        own.write_text(code)
+        (model / "model.safetensors").write_bytes(weights)
+        seen |= {fingerprint(texts), fingerprint(texts)}
+    assert len(seen | {fingerprint(texts[:1])}) == 4
+
+
+def test_a_metric_that_is_none_is_told_with_those_that_are() -> None:
+    with pytest.raises(DataError, match=r"knows the metrics exact, .*not bleu"):
+        reward("exact", "a", answer="a", metric="bleu")
 
 
 def test_exact_without_an_answer_names_the_prompt() -> None:

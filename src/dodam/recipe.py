@@ -23,7 +23,7 @@ from dodam.cli import COMMANDS, load
 from dodam.config import build, fingerprint, from_file, nearest, to_json
 from dodam.data.sources import HUB, SAMPLE
 from dodam.errors import UsageError
-from dodam.feedback.store import is_url, open_store
+from dodam.feedback.store import is_store, is_url, open_store
 
 REFERENCE = re.compile(r"(?:(?<==)|^)@([\w-]+)")
 """`@pretrain`, `@prepare/documents`, or `base=@pretrain` where a label goes before a path."""
@@ -126,7 +126,7 @@ def content_of(path: str) -> str:
         return _sample_code()
     if path.startswith(HUB):  # whether it has changed there, `prepare` asks
         return path
-    if is_url(path):
+    if is_store(path.partition("#")[0]):  # its file changes when somebody only looks at a prompt
         return _told(path)
     files = [file for name in _matches(path) for file in _files(name)]
     return fingerprint({file: _state(file) for file in files}) if files else ""
@@ -236,9 +236,9 @@ def _matches(path: str) -> list[str]:
     return found or next((sides for sides in splits if all(map(os.path.exists, sides))), [])
 
 
-def _told(url: str) -> str:
+def _told(path: str) -> str:
     """A fingerprint of everything that counts in a feedback store."""
-    with open_store(url.partition("#")[0]) as store:
+    with open_store(path.partition("#")[0]) as store:
         return fingerprint({"rankings": list(store.rankings()), "demonstrations": list(store.demonstrations())})
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dodam.data.skipped import OR_SKIP, Skipped
@@ -18,6 +19,7 @@ from dodam.errors import DataError, UsageError
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from dodam.feedback.store import Store
     from dodam.tokenizer.tokenizer import Tokenizer
 
 Messages = list[dict[str, str]]
@@ -60,6 +62,9 @@ ROLES = {
 }
 """The names formats give the roles."""
 
+NAME = "도담"
+"""What the assistant of the bundled conversations is called, where nothing else is said."""
+
 LISTS = ("messages", "conversations", "conversation")
 PROMPTS = ("prompt", "instruction", "question", "query", "q", "질문")
 CONTEXTS = ("input", "context")
@@ -98,11 +103,13 @@ def read_conversations(
     skip_bad: bool = False,
     encoding: str = "auto",
     skipped: Skipped | None = None,
+    run: Path | None = None,
 ) -> Iterator[Conversation]:
     """All conversations in files, folders, globs, feedback stores or `sample:chat`. The format is found out row by row.
 
     `columns` names the columns when they cannot be found out: {"prompt": "q", "target": "a"}. A row that is no
-    conversation is a DataError with file and line; with `skip_bad` it is left out, and how many were is told."""
+    conversation is a DataError with file and line; with `skip_bad` it is left out, and how many were is told. What a
+    store tells is kept in the folder of the `run` that asks, which then goes on with it."""
     columns = columns or {}
     unknown = sorted(columns.keys() - set(ROLES_OF_COLUMNS))
     if unknown:
@@ -110,7 +117,7 @@ def read_conversations(
         raise UsageError(f"{unknown[0]} is nothing a conversation has", where="--columns", mend=f"Known: {known}.")
     skipped, found = skipped or Skipped(skip_bad, OR_SKIP), False
     for path in data:
-        for where, row in rows_of(path, columns, encoding, skipped):
+        for where, row in rows_of(path, columns, encoding, skipped, run):
             try:
                 conversation = Conversation(messages_of(row, columns, where), where, str(row.get("task") or ""))
             except DataError as error:
@@ -124,19 +131,30 @@ def read_conversations(
 
 
 def rows_of(
-    path: str, columns: dict[str, str], encoding: str, skipped: Skipped
+    path: str, columns: dict[str, str], encoding: str, skipped: Skipped, run: Path | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The demonstrations of a feedback store (`feedback.sqlite`, or of one kind: `feedback.sqlite#edited`), or the
     rows of files."""
-    from dodam.feedback.store import open_store, selection
+    from dodam.feedback.snapshot import snapshot_rows
+    from dodam.feedback.store import selection
 
     chosen = None if path.startswith(SAMPLE) else selection(path)
     if chosen is None:
         yield from read_rows(path, columns=columns, encoding=encoding, skipped=skipped)
         return
-    with open_store(chosen[0]) as store:
-        for row in store.demonstrations(chosen[1]):
+    place, kinds = chosen
+
+    def read(store: "Store") -> Iterator[tuple[str, dict[str, Any]]]:
+        for row in store.demonstrations(kinds):
             yield f"{store.where}, {row['kind']} {row['id']}", {"messages": row["messages"]}
+
+    yield from snapshot_rows(place, "-".join(kinds).replace(" ", "-"), read, run)
+
+
+def name_in(where: str, name: str | None) -> str | None:
+    """What is put for {name} in a row: the name that was asked for; without one, ours in the bundled rows, and nothing
+    elsewhere, where it may be somebody's code."""
+    return name or (NAME if where.startswith(SAMPLE) else None)
 
 
 def messages_of(row: dict[str, Any], columns: dict[str, str], where: str) -> Messages:

@@ -11,12 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, takewhile
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dodam.data.conversation import ROLES, Messages, message_of, text_of
+from dodam.data.conversation import ROLES, Messages, message_of, name_in, text_of
 from dodam.data.skipped import OR_SKIP, Skipped
 from dodam.data.sources import SAMPLE, read_rows
 from dodam.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from dodam.feedback.store import Store
 
 PROMPTS = ("prompt", "instruction", "question", "query", "질문")
 ANSWERS = ("answers", "responses", "completions", "답변들")
@@ -27,6 +31,9 @@ SCORES = ("score", "rating", "점수")
 COLUMNS = ("prompt", "system", "chosen", "rejected", "answers", "ranks", "task")
 INSIDE = ("text", "score")
 """What --columns may name: of a row, and of each answer in a list."""
+
+RANKINGS = "rankings"
+"""What a run calls its copy of a store's rankings."""
 
 TURN = re.compile(r"\n\n(Human|Assistant):")
 """What begins a turn in Anthropic's dialogues."""
@@ -59,11 +66,13 @@ def read_rankings(
     encoding: str = "auto",
     skip_bad: bool = False,
     skipped: Skipped | None = None,
+    run: Path | None = None,
 ) -> list[Ranking]:
     """All rankings in files, folders, globs, feedback stores or `sample:preferences`; forms are found out row by row.
 
     A row that says nothing usable is a DataError with file and line, as is one whose annotator said the opposite
-    before; with `skip_bad` such rows are left out and counted. Exact repetitions are left out and counted always."""
+    before; with `skip_bad` such rows are left out and counted. Exact repetitions are left out and counted always.
+    What a store tells is kept in the folder of the `run` that asks, which then goes on with it."""
     columns = dict(columns or {})
     if unknown := sorted(columns.keys() - set(COLUMNS) - set(INSIDE)):
         known = ", ".join((*COLUMNS, *INSIDE))
@@ -72,7 +81,7 @@ def read_rankings(
     found: list[Ranking] = []
     said = Said()
     for path in data:
-        for where, row in rows_of(path, columns, encoding, skipped):
+        for where, row in rows_of(path, columns, encoding, skipped, run):
             try:
                 ranking = ranking_of(row, columns, where)
                 if said.before(ranking):
@@ -90,19 +99,32 @@ def read_rankings(
 
 
 def rows_of(
-    path: str, columns: Mapping[str, str], encoding: str, skipped: Skipped
+    path: str, columns: Mapping[str, str], encoding: str, skipped: Skipped, run: Path | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a feedback store, or of files. What --columns names inside answers is not looked for in rows."""
     if not path.startswith(SAMPLE):
-        from dodam.feedback.store import is_store, open_store
+        from dodam.feedback.snapshot import snapshot_rows
+        from dodam.feedback.store import is_store
 
         if is_store(path):
-            with open_store(path) as store:
-                for row in store.rankings():
-                    yield f"{store.where}, ranking {row['id']}", row
+            yield from snapshot_rows(path, RANKINGS, rankings_in, run)
             return
     outer = {role: name for role, name in columns.items() if role not in INSIDE}
     yield from read_rows(path, columns=outer, encoding=encoding, skipped=skipped)
+
+
+def kept_rows(data: Iterable[str], run: Path) -> tuple[str, ...]:
+    """The data with the copies that a `run` keeps in place of stores."""
+    from dodam.feedback.snapshot import snapshot_file
+    from dodam.feedback.store import is_store
+
+    return tuple(str(snapshot_file(path, RANKINGS, run)) if is_store(path) else path for path in data)
+
+
+def rankings_in(store: "Store") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rankings that count in a store, each with where it stands."""
+    for row in store.rankings():
+        yield f"{store.where}, ranking {row['id']}", row
 
 
 def ranking_of(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> Ranking:
@@ -299,7 +321,7 @@ class Said:
                 who = f" by {ranking.annotator}" if ranking.annotator else ""
                 what = f"prefers what {where} finds worse{who}, of the same two answers"
                 raise DataError(what, where=ranking.where, mend="Decide for one of the two.")
-            found[pair] = (sign, ranking.where)
+            found[pair] = (sign, ranking.where) if sign else (known, where)  # a tie takes nothing back
         self.pairs |= found
         self.whole.add(whole)
         return False
@@ -315,8 +337,11 @@ def key_of(prompt: Messages) -> str:
     return "\x1e".join(f"{message['role']}\x1f{message['content']}" for message in prompt)
 
 
-def named(ranking: Ranking, name: str) -> Ranking:
-    """The ranking with the assistant's name put wherever it says {name}."""
+def named(ranking: Ranking, name: str | None) -> Ranking:
+    """The ranking with the assistant's name put wherever it says {name}, where one is to be."""
+    name = name_in(ranking.where, name)
+    if name is None:
+        return ranking
     texts = [*ranking.answers, *(message["content"] for message in ranking.prompt)]
     if not any("{name}" in text for text in texts):
         return ranking

@@ -74,6 +74,7 @@ def run(config: BestOf) -> dict[str, Any]:
     from dodam.data.conversation import template_of
     from dodam.folder import load_model
     from dodam.rl.prompts import fingerprint, read_prompts
+    from dodam.rl.rewards import fingerprint as of_rewards
     from dodam.rl.rewards import mixture
 
     machine = machines.look(config.device, config.threads)
@@ -88,7 +89,9 @@ def run(config: BestOf) -> dict[str, Any]:
         skip_bad=config.skip_bad, limit=config.max_prompts,
     )  # fmt: skip
     reward = mixture(config.reward, machine.device)
-    begun = {"format": 1, **configs.to_json(config), "prompts": fingerprint(prompts), "threads": None}
+    weights = [files.xxh3(path) for path in sorted(loaded.path.glob("*.safetensors"))]
+    read = {"prompts": fingerprint(prompts), "weights": weights, "rewards": of_rewards(config.reward)}
+    begun = {"format": 1, **configs.to_json(config), "read": read, "threads": None}
     part, record = file.with_name(f"{file.name}.part"), file.with_name(f".{file.name}.json")
     if file.exists():
         known = files.read_json(record) if record.is_file() else {}
@@ -132,7 +135,7 @@ def done_rows(part: Path, begun: dict[str, Any]) -> list[dict[str, Any]]:
         files.write_atomic(part, json.dumps(begun, ensure_ascii=False) + "\n")
         return []
     whole: list[dict[str, Any]] = []
-    for line in part.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+    for line in part.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:  # not at a U+2028 inside a text
         try:
             whole.append(json.loads(line))
         except json.JSONDecodeError:

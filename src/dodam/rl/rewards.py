@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
+from dodam import files
 from dodam.data.text import language
 from dodam.errors import DataError, UsageError
 
@@ -101,6 +104,8 @@ def exact(argument: str) -> Reward:
             raise ValueError("needs an answer to compare with, and the prompt has none")
         guessed = "number" if NUMBER.fullmatch(normal(str(right))) else "exact"
         metric = argument or str(item.get("metric") or guessed)
+        if metric not in METRICS:
+            raise ValueError(f"knows the metrics {', '.join(METRICS)}, not {metric} as its prompt has")
         _, scoring, largest = METRICS[metric]
         return scoring(answer, str(right)) / largest
 
@@ -210,6 +215,19 @@ def term(text: str, device: str) -> Term:
     raise UsageError(f"there is no reward {name}", where=f"--reward {text}", mend=mend)
 
 
+def fingerprint(texts: Iterable[str]) -> str:
+    """Changes with the rewards that were typed, with the files of functions and with the weights of reward models."""
+    hasher = xxhash.xxh3_64()
+    for text in texts:
+        weighed = WEIGHT.match(text)
+        name = text[weighed.end() :] if weighed else text
+        python = PYTHON.fullmatch(name)
+        hasher.update(text.encode())
+        for path in [Path(python["file"])] if python else sorted(Path(name).rglob("*.safetensors")):
+            hasher.update(files.xxh3(path).encode() if path.is_file() else b"")
+    return hasher.hexdigest()
+
+
 def each(reward: Reward, name: str) -> Batched:
     """A function of one answer, for many. What it throws becomes a DataError that names the prompt."""
 
@@ -231,13 +249,18 @@ def function_of(file: Path, function: str, text: str) -> Reward:
     where = f"--reward {text}"
     if not file.is_file():
         raise UsageError(f"there is no file {file}", where=where)
-    spec = importlib.util.spec_from_file_location(f"dodam_reward_{file.stem}", file)
+    file = file.resolve()
+    spec = importlib.util.spec_from_file_location(f"dodam_reward_{xxhash.xxh3_64_hexdigest(str(file).encode())}", file)
     assert spec is not None and spec.loader is not None, "a .py file has a loader"
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    sys.path.insert(0, str(file.parent))  # so that it finds what lies beside it, as when Python runs it
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise UsageError(f"{file} cannot be read: {type(error).__name__}: {error}", where=where) from error
+    finally:
+        sys.path.remove(str(file.parent))
     found = getattr(module, function, None)
     if not callable(found):
         raise UsageError(f"{file} has no function {function}", where=where)

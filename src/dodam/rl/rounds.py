@@ -134,9 +134,11 @@ class Rounds:
         return played
 
     def ask(self, number: int, attempt: int) -> Rewarded:
-        """The prompts that are next, each answered `num_answers` times."""
-        first = (number * self.tries + attempt) * self.num_prompts
-        chosen = [self.prompt(first + place) for place in range(self.num_prompts) for _ in range(self.num_answers)]
+        """The prompts that are next, each answered `num_answers` times. Further attempts have an order of their own, so
+        that the first ones of all rounds read every prompt once before any is read again."""
+        first = (number * (self.tries - 1) + attempt - 1 if attempt else number) * self.num_prompts
+        places = range(first, first + self.num_prompts)
+        chosen = [self.prompt(place, again=attempt > 0) for place in places for _ in range(self.num_answers)]
         seeds = [seed_of(self.seed, number, attempt, row) for row in range(len(chosen))]
         answers = answers_to(
             self.model, self.tokenizer, chosen, seeds, stop_ids=self.sampling.stop_ids,
@@ -150,15 +152,15 @@ class Rounds:
         length = overlong(len(answer.ids), self.sampling.max_tokens, self.shaping.overlong)
         return reward + length - (0.0 if answer.ended else self.shaping.end_penalty)
 
-    def prompt(self, place: int) -> Prompt:
-        """The one at a place of the endless order."""
+    def prompt(self, place: int, *, again: bool = False) -> Prompt:
+        """The one at a place of the endless order, or of that of further attempts."""
         epoch, place = divmod(place, len(self.prompts))
-        return self.prompts[int(order_of(self.seed, epoch, len(self.prompts))[place])]
+        return self.prompts[int(order_of(self.seed, 2 if again else 0, epoch, len(self.prompts))[place])]
 
 
 @lru_cache(maxsize=4)
-def order_of(seed: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng((seed, 0, epoch)).permutation(size)
+def order_of(seed: int, kind: int, epoch: int, size: int) -> np.ndarray:
+    return np.random.default_rng((seed, kind, epoch)).permutation(size)
 
 
 def asked(answer: Answer) -> Asked:

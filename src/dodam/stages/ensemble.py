@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dodam import files
+from dodam.data.preferences import kept_rows
 from dodam.generate.scorer import MEMBER
 
 if TYPE_CHECKING:
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 def train_members(config: "Reward", run: "Callable[[Reward], dict[str, Any]]") -> dict[str, Any]:
     """Train each member that is not trained yet, put them together, and return what is told of the first. `run`: trains
-    one. The members differ in what is drawn by the seed: the head they begin with and the order of the prompts."""
+    one. The members differ in what is drawn by the seed: the head they begin with and the order of the prompts. Of a
+    feedback store they read what was read of it for all of them."""
     results = []
+    same = {"data": kept_rows(config.data, config.out), "dev": kept_rows(config.dev, config.out)}
     for number in range(config.members):
         out = config.out / "members" / str(number + 1)
-        results.append(run(replace(config, members=1, caution=0.0, out=out, seed=config.seed + number)))
+        results.append(run(replace(config, members=1, caution=0.0, out=out, seed=config.seed + number, **same)))
     with files.new_dir(config.out / "model") as folder:
         for number in range(config.members):
             source = config.out / "members" / str(number + 1) / "model"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dodam.rl.watch import Measured, Watch
 
 DEFAULT_EPOCHS = 1.0
+DEFAULT_VALIDATION = 0.05
 POLICY_RATE, LORA_RATE = 0.02, 0.2  # of pretraining's learning rates, of LoRA's in sft
 MOST_TOKENS = 256  # an answer may have unless it is said, or half of the context
 SHOWN_PROMPTS = 6  # whose answers are in samples.md
@@ -61,10 +62,10 @@ class PolicyTraining(Training):
     """Answers are drawn at this temperature, and their log-probabilities are those at it."""
     epochs: Annotated[float, Gt(0)] | None = None
     """Passes over the prompts, when neither --steps nor --budget is given. Default: 1."""
-    held_back: tuple[str, ...] = ()
-    """Prompts to measure on. Default: a share of --data."""
-    validation: Annotated[float, Ge(0), Lt(0.5)] = 0.05
-    """Share of --data that is held back, where --held-back names nothing."""
+    dev: tuple[str, ...] = ()
+    """Prompts to measure on, in place of a part of --data; of those nothing is learned."""
+    validation: Annotated[float, Ge(0), Lt(0.5)] | None = None
+    """Share of --data that is held back to measure on, when there is no --dev. Default: 0.05."""
     report_prompts: Annotated[int, Gt(0)] = 200
     """Held-back prompts that are answered at a validation, at most."""
     max_prompts: Annotated[int, Ge(0)] = 0
@@ -172,19 +173,22 @@ class Stage:
 def begin(config: PolicyTraining, name: str) -> Stage:
     """Look at the machine, load, read prompts and rewards, and choose what is not given."""
     from dodam.data.conversation import template_of
+    from dodam.data.preferences import key_of
     from dodam.folder import load_model
     from dodam.rl.prompts import fingerprint, read_prompts, split
     from dodam.rl.reference import Reference, load_reference
     from dodam.rl.rewards import mixture
     from dodam.rl.rounds import Sampling
 
-    training.refuse_compiling(config, "answers")
+    check_options(config)
     choices = training.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     loaded = load_model(config.model, device=machine.device)
     tokenizer = loaded.tokenizer
     tokenizer.chat_template = template_of(tokenizer)
-    context = min(config.context or loaded.model.config.context, loaded.model.config.context)
+    context = config.context or loaded.model.config.context
+    if context > loaded.model.config.context:
+        raise UsageError(f"the model reads {loaded.model.config.context} tokens at most", where="--context")
     max_tokens = config.max_tokens or min(MOST_TOKENS, context // 2)
     if max_tokens >= context:
         mend = f"Give at most {context - 1}."
@@ -197,14 +201,19 @@ def begin(config: PolicyTraining, name: str) -> Stage:
         )  # fmt: skip
 
     prompts = read(config.data, config.max_prompts)
-    learned, held_back = (prompts, []) if config.held_back else split(prompts, config.validation)
-    if config.held_back:
-        held_back = read(config.held_back, config.report_prompts)
-        known = {one.messages[-1]["content"] for one in held_back}
-        learned = [one for one in learned if one.messages[-1]["content"] not in known]
+    if config.dev:
+        held_back = read(config.dev, 0)
+        known = {key_of(one.messages) for one in held_back}
+        learned = [one for one in prompts if key_of(one.messages) not in known]
+        if num_known := len(prompts) - len(learned):
+            print(f"{name}: {num_known} prompts are in --dev too; they are not learned from.", file=sys.stderr)
+    else:
+        learned, held_back = split(prompts, DEFAULT_VALIDATION if config.validation is None else config.validation)
     if not learned:
         raise UsageError("every prompt is held back", where="--data", mend="Give more of them.")
     if not held_back:
+        if config.judge:
+            raise UsageError("nothing is held back to be judged", where="--judge", mend="Give --dev or --validation.")
         print(f"{name}: none of {len(learned)} prompts is held back, so nothing is measured on them.", file=sys.stderr)
     digest = digest_of(config, fingerprint([*learned, *held_back]), loaded)
     training.same_data(config, choices, digest)
@@ -230,14 +239,27 @@ def begin(config: PolicyTraining, name: str) -> Stage:
     )
 
 
+def check_options(config: PolicyTraining) -> None:
+    """UsageError for options that do not go together."""
+    training.refuse_compiling(config, "answers")
+    if config.dev and config.validation is not None:
+        raise UsageError("what is measured on is named by --dev", where="--validation", mend="Give one of the two.")
+
+
 def digest_of(config: PolicyTraining, prompts: str, loaded: "LoadedModel") -> str:
-    """Changes with the prompts, with the model that is the reference, and with text that is read along."""
+    """Changes with the prompts, the model that is the reference, the rewards, and text that is read along."""
     from dodam import files
     from dodam.data.shards import ensure_shards
+    from dodam.rl.rewards import fingerprint
 
     weights = "".join(files.xxh3(path) for path in sorted(loaded.path.glob("*.safetensors")))
     replay = getattr(config, "replay", None)
-    return prompts + weights + (ensure_shards(replay, loaded.tokenizer).fingerprint if replay else "")
+    return (
+        prompts
+        + weights
+        + fingerprint(config.reward)
+        + (ensure_shards(replay, loaded.tokenizer).fingerprint if replay else "")
+    )
 
 
 def choose(

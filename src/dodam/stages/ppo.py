@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from dodam.rl.watch import Watch
     from dodam.train.policy import ReplayBatch, RolloutBatch
 
+KL_HORIZON = 10_000.0
+REPLAY_SHARE, REPLAY_WEIGHT = 0.25, 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ppo(PolicyTraining):
@@ -51,8 +54,8 @@ class Ppo(PolicyTraining):
     """What each nat above the reference costs, at every token; where --kl-target is given, at the beginning."""
     kl_target: Annotated[float, Gt(0)] | None = None
     """Steer the KL of an answer, in nats, towards this by changing --kl as it goes."""
-    kl_horizon: Annotated[float, Gt(0)] = 10_000.0
-    """Answers over which --kl is changed; fewer change it faster."""
+    kl_horizon: Annotated[float, Gt(0)] | None = None
+    """Answers over which --kl is changed towards --kl-target; fewer change it faster. Default: 10,000."""
     end_penalty: Annotated[float, Ge(0)] = 1.0
     """What is taken off the reward of an answer that has not ended within --max-tokens."""
     normalize_rewards: bool = False
@@ -65,10 +68,10 @@ class Ppo(PolicyTraining):
     """Bring a round's advantages to mean 0 and standard deviation 1."""
     replay: Path | None = None
     """A data folder whose text is learned along, as in pretraining, so that it is not forgotten (PPO-ptx)."""
-    replay_share: Annotated[float, Gt(0), Lt(1)] = 0.25
-    """Share of the rows of a step that are such text."""
-    replay_weight: Annotated[float, Gt(0)] = 1.0
-    """What the mean loss of such text counts beside the policy's."""
+    replay_share: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Share of the rows of a step that are such text. Default: 0.25."""
+    replay_weight: Annotated[float, Gt(0)] | None = None
+    """What the mean loss of such text counts beside the policy's. Default: 1."""
 
 
 def run(config: Ppo) -> dict[str, Any]:
@@ -81,8 +84,7 @@ def run(config: Ppo) -> dict[str, Any]:
     from dodam.rl.rounds import Rounds, Shaping
     from dodam.train.policy import PpoObjective
 
-    if config.value_model and config.value == "shared":
-        raise UsageError("a head on the policy has no trunk", where="--value-model", mend="Add --value own.")
+    check_options(config)
     stage = policy.begin(config, "ppo")
     model, choices = stage.loaded.model, stage.choices
     objective = PpoObjective(
@@ -92,7 +94,7 @@ def run(config: Ppo) -> dict[str, Any]:
         temperature=config.temperature,
         dtype=stage.dtype,
     )
-    penalty = Penalty(config.kl, config.kl_target, config.kl_horizon)
+    penalty = Penalty(config.kl, config.kl_target, config.kl_horizon or KL_HORIZON)
     watch = policy.watch_of(stage, model, objective.sums, penalty)
     factors = parts.choose_parts(config, model) | give_value(config, stage)
     rounds = Rounds(
@@ -121,6 +123,18 @@ def run(config: Ppo) -> dict[str, Any]:
         finish=lambda: take_off_value(model),
         shown=("reward", "kl", "entropy", "length", "clipped", "value_loss", "explained_variance"),
     )
+
+
+def check_options(config: Ppo) -> None:
+    """UsageError for options of ppo's own that do not go together."""
+    if config.value_model and config.value == "shared":
+        raise UsageError("a head on the policy has no trunk", where="--value-model", mend="Add --value own.")
+    if config.kl_horizon is not None and config.kl_target is None:
+        raise UsageError("--kl stays as it is", where="--kl-horizon", mend="Give a --kl-target.")
+    for name in ("replay_share", "replay_weight"):
+        if getattr(config, name) is not None and config.replay is None:
+            where = f"--{name.replace('_', '-')}"
+            raise UsageError("no text is learned along", where=where, mend="Give --replay DATA.")
 
 
 def give_value(config: Ppo, stage: Stage) -> dict[str, float]:
@@ -224,14 +238,15 @@ def with_replay(config: Ppo, stage: Stage, rounds: "Rounds") -> Any:
     shards = ensure_shards(config.replay, stage.loaded.tokenizer)
     rows = RowLoader(shards.split("train"), stage.choices["context"], config.seed + 1)
     batch, microbatch = stage.choices["batch"], config.microbatch or stage.choices["batch"]
-    count = max(1, round(batch * config.replay_share / (1 - config.replay_share)))
+    share, weight = config.replay_share or REPLAY_SHARE, config.replay_weight or REPLAY_WEIGHT
+    count = max(1, round(batch * share / (1 - share)))
 
     def batches(step: int) -> "list[RolloutBatch | ReplayBatch]":
         answered = rounds.batches(step)
         text = token_batch(rows.rows(step * count, count))
         num_answered = sum(float(one.answered_BT.sum()) for one in answered)
         # The loop divides all by the answers' tokens: this makes it the mean over the text's.
-        scale = config.replay_weight * num_answered / float((text.labels_BT != IGNORED).sum())
+        scale = weight * num_answered / float((text.labels_BT != IGNORED).sum())
         return [*answered, *(ReplayBatch(part, scale) for part in text.split(microbatch))]
 
     return batches

@@ -37,8 +37,9 @@ class RankedTraining(Training):
     """Share of the prompts that is held back to measure on, when there is no --dev. Default: 0.1, for dpo 0.05."""
     columns: dict[str, str] = field(default_factory=dict)
     """What is called otherwise: of a row prompt system chosen rejected answers ranks task, of an answer text score."""
-    name: str = "도담"
-    """The assistant's name, put wherever the rows say {name}."""
+    name: str | None = None
+    """The assistant's name, put wherever the rows say {name}. Default: 도담 in the bundled ones; in others {name}
+    stays."""
     epochs: Annotated[float, Gt(0)] | None = None
     """Passes over the prompts, when neither --steps nor --budget is given. Default: 1."""
     microbatch: Annotated[int, Gt(0)] | None = None
@@ -70,14 +71,14 @@ def read(config: RankedTraining, stage: str, usual_share: float, *, ties: bool =
     from dodam.data.judged import judged, split
     from dodam.data.preferences import named, read_rankings
 
-    reading = {"columns": config.columns, "encoding": config.encoding, "skip_bad": config.skip_bad}
+    reading = {"columns": config.columns, "encoding": config.encoding, "skip_bad": config.skip_bad, "run": config.out}
     prompts = judged(named(one, config.name) for one in read_rankings(config.data, **reading))
     if config.dev:
-        learned = prompts
         held_back = judged(named(one, config.name) for one in read_rankings(config.dev, **reading))
-        known = {one.rankings[0].key for one in learned}
-        if num_known := sum(one.rankings[0].key in known for one in held_back):
-            print(f"{stage}: {num_known} of {len(held_back)} prompts of --dev are learned from.", file=sys.stderr)
+        known = {one.rankings[0].key for one in held_back}
+        learned = [one for one in prompts if one.rankings[0].key not in known]
+        if num_known := len(prompts) - len(learned):
+            print(f"{stage}: {num_known} prompts are in --dev too; they are not learned from.", file=sys.stderr)
     else:
         learned, held_back = split(prompts, config.validation or usual_share)
     telling = [one for one in learned if one.pairs(ties=ties)]

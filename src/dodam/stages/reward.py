@@ -80,11 +80,11 @@ def run(config: Reward) -> dict[str, Any]:
         return done
     from dodam.stages import ranked
 
+    data = ranked.read(config, "reward", DEFAULT_VALIDATION, ties=config.ties == "davidson")
     if config.members > 1 and not done:
         from dodam.stages.ensemble import train_members
 
         done = train_members(config, run)
-    data = ranked.read(config, "reward", DEFAULT_VALIDATION, ties=config.ties == "davidson")
     return finish(config, data, done or train(config, data))
 
 

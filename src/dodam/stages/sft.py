@@ -43,8 +43,9 @@ class Sft(Training):
     """Which columns hold what, when they cannot be found out: prompt=question target=answer."""
     epochs: Annotated[float, Gt(0)] | None = None
     """Passes over the conversations, when neither --steps nor --budget is given. Default: 2."""
-    name: str = "도담"
-    """The assistant's name, put wherever the conversations say {name}."""
+    name: str | None = None
+    """The assistant's name, put wherever the conversations say {name}. Default: 도담 in the bundled ones; in others
+    {name} stays."""
     validation: Annotated[float, Gt(0), Lt(0.5)] = 0.02
     """Share of the conversations held back."""
     max_conversations: Annotated[int, Ge(0)] = 0
@@ -120,12 +121,14 @@ def run(config: Sft) -> dict[str, Any]:
 
 def card_of(config: Sft, loaded: "LoadedModel", rows: "PackedLoader") -> dict[str, Any]:
     """What the model card tells of what was read."""
+    from dodam.data.conversation import name_in
+
     return {
         "base": str(config.model),
         "conversations": len(rows.conversations),
         "data": list(config.data),
         "text read along": str(config.replay or ""),
-        "name": config.name,
+        "name": next(filter(None, (name_in(path, config.name) for path in config.data)), ""),
         "positions padded": round(rows.wasted, 6),
         "base lineage": loaded.info.get("lineage", {}),
     }
@@ -156,7 +159,9 @@ def read(config: Sft, tokenizer: "Tokenizer", context: int) -> "tuple[list[Encod
 
     from dodam.data.conversation import encode, encode_many, read_conversations
 
-    rows = read_conversations(config.data, columns=config.columns, skip_bad=config.skip_bad, encoding=config.encoding)
+    rows = read_conversations(
+        config.data, columns=config.columns, skip_bad=config.skip_bad, encoding=config.encoding, run=config.out
+    )
     conversations = [named(conversation, config.name) for conversation in rows]
     if config.max_conversations:
         conversations = conversations[: config.max_conversations]
@@ -200,9 +205,12 @@ def opening(conversation: "Conversation") -> "Messages":
     return list(takewhile(lambda message: message["role"] != "assistant", conversation.messages))
 
 
-def named(conversation: "Conversation", name: str) -> "Conversation":
-    """The conversation with the assistant's name put in."""
-    if not any("{name}" in message["content"] for message in conversation.messages):
+def named(conversation: "Conversation", name: str | None) -> "Conversation":
+    """The conversation with the assistant's name put in, where one is to be."""
+    from dodam.data.conversation import name_in
+
+    name = name_in(conversation.where, name)
+    if name is None or not any("{name}" in message["content"] for message in conversation.messages):
         return conversation
     messages = [{**m, "content": m["content"].replace("{name}", name)} for m in conversation.messages]
     return replace(conversation, messages=messages)
