@@ -36,9 +36,11 @@ def test_the_best_is_kept_and_sft_reads_it(
 ) -> None:
     out = tmp_path / "best.jsonl"
     assert cli.main([*words, "--out", str(out)]) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    told = capsys.readouterr()
+    result = json.loads(told.out.splitlines()[-1])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == result["conversations"] > 5
+    assert f"{len(rows)} conversations of 10 prompts, worth " in told.err
     assert all(row["reward"] == len(row["messages"][-1]["content"]) for row in rows)
     assert result["best_reward"] > result["mean_reward"]
     assert [one.messages for one in read_conversations([str(out)])] == [row["messages"] for row in rows]
@@ -49,6 +51,8 @@ def test_the_best_is_kept_and_sft_reads_it(
     assert json.loads(again.out.splitlines()[-1]) == result
     assert cli.main([*words, "--out", str(out), "--seed", "5"]) == 2
     assert "is there already" in capsys.readouterr().err
+    assert cli.main([*words, "--out", str(tmp_path / "none.jsonl"), "--least", "999"]) == 0
+    assert "nothing is kept, so there is nothing to learn from. A lower --least" in capsys.readouterr().err
     least = sorted(row["reward"] for row in rows)[len(rows) // 2]
     assert cli.main([*words, "--out", str(tmp_path / "good"), "--least", str(least)]) == 0
     good = [json.loads(line) for line in (tmp_path / "good" / "conversations.jsonl").read_text().splitlines()]

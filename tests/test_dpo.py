@@ -91,6 +91,30 @@ def test_what_the_reference_said_is_computed_once(
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_the_reference_reads_no_more_than_the_run_in_parts_that_are_kept(
+    world: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    real = preferred.likelihoods
+
+    def watched(model: Any, encoded: Any, *more: Any) -> Any:
+        if len(read) == 3:  # stopped there; what was read by then is kept
+            read.append(0)
+            raise KeyboardInterrupt
+        read.append(len(encoded))
+        return real(model, encoded, *more)
+
+    monkeypatch.setattr(preferred, "likelihoods", watched)
+    monkeypatch.setattr(preferred, "PART", 2)
+    words = given(world, tmp_path / "run", 1)
+    assert run(*words) == 1
+    assert run(*words) == 0
+    assert read[:5] == [2, 2, 2, 0, 2], "one step reads eight prompts"
+    names = [path.name.split("-")[0] for path in sorted((tmp_path / "run" / "reference").iterdir())]
+    assert names.count("learned") == 4
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_without_a_reference_only_what_is_measured_is_asked(world: dict[str, str], tmp_path: Path) -> None:
     assert run(*given(world, tmp_path / "run", 1, "--loss", "simpo")) == 0
     assert [path.name.split("-")[0] for path in (tmp_path / "run" / "reference").iterdir()] == ["held"]

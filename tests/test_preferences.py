@@ -229,6 +229,23 @@ def test_a_feedback_store_is_read(tmp_path: Path) -> None:
     assert "feedback.sqlite, ranking " in found[0].where
 
 
+def test_of_two_rankings_in_a_store_that_contradict_the_later_counts(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "feedback.sqlite"
+    with open_store(path, create=True) as store:
+        prompt = store.add_prompt("q")
+        a, b, c = store.add_candidates(prompt, ["a", "b", "c"], [{}, {}, {}])
+        for annotator, answers, ranks in (
+            ("kim", [a, b, c], [1, 2, 3]),
+            ("lee", [b, c], [1, 2]),
+            ("kim", [b, c], [2, 1]),
+        ):
+            id = f"{annotator} on {len(answers)} answers"
+            store.add_ranking(id=id, prompt=prompt, answers=answers, ranks=ranks, annotator=annotator)
+    found = read_rankings([str(path)])
+    assert [(one.annotator, len(one.answers)) for one in found] == [("lee", 2), ("kim", 2)]
+    assert "1 rankings are left out: the same person said the opposite later" in capsys.readouterr().err
+
+
 def test_a_run_goes_on_with_what_a_store_told_it(tmp_path: Path) -> None:
     path, run, other = tmp_path / "feedback.sqlite", tmp_path / "run", tmp_path / "other"
     with open_store(path, create=True) as store:

@@ -281,6 +281,11 @@ class ComparedLoader:
         picked = [self.prompts[self.order(place // count)[place % count]] for place in places]
         return self.collate(picked)
 
+    def read_by(self, steps: int) -> list[int]:
+        """The places of the prompts that the first so many batches read."""
+        count, places = len(self.prompts), range(steps * self.batch_size)
+        return sorted({int(self.order(place // count)[place % count]) for place in places})
+
     def in_order(self, most: int) -> Iterator[AnswerBatch]:
         """The first `most` prompts as they come, in batches."""
         for first in range(0, min(most, len(self.prompts)), self.batch_size):

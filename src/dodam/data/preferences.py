@@ -122,9 +122,21 @@ def kept_rows(data: Iterable[str], run: Path) -> tuple[str, ...]:
 
 
 def rankings_in(store: "Store") -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rankings that count in a store, each with where it stands."""
-    for row in store.rankings():
-        yield f"{store.where}, ranking {row['id']}", row
+    """The rankings that count in a store, each with where it stands. Where somebody's later ranking says the opposite
+    of an earlier one of theirs about the same two answers, the earlier one does not count; how many is told."""
+    said, kept, dropped = Said(), [], 0
+    for row in reversed(list(store.rankings())):
+        where = f"{store.where}, ranking {row['id']}"
+        try:
+            said.before(ranking_of(row, {}, where))
+        except DataError:
+            dropped += 1
+        else:
+            kept.append((where, row))
+    if dropped:
+        told = f"{dropped} rankings are left out: the same person said the opposite later."
+        print(f"{store.where}: {told}", file=sys.stderr)
+    yield from reversed(kept)
 
 
 def ranking_of(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> Ranking:

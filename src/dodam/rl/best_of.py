@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dodam.rl.prompts import Prompt
     from dodam.rl.rewards import Mixture
 
+Row = dict[str, Any]
 PART = 32  # prompts that are answered between two writes
 MOST_TOKENS = 256  # an answer may have unless it is said, or half of the context
 
@@ -120,11 +121,28 @@ def run(config: BestOf) -> dict[str, Any]:
         "mean_reward": means["mean"],
         "best_reward": means["reward"],
     }
+    tell(config, rows, ended, kept, means)
     files.write_json(record, {"begun": begun, "result": result})
     with files.new_file(file) as path:
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
     part.unlink()
     return result
+
+
+def tell(config: BestOf, rows: list[Row], ended: list[Row], kept: list[Row], means: dict[str, float | None]) -> None:
+    """How much was kept and what it is worth, and what mends it where it is nothing."""
+    worth = (
+        "" if means["reward"] is None else f", worth {means['reward']:.4f} at best and {means['mean']:.4f} on average"
+    )
+    unended = len(rows) - len(ended)
+    print(f"best-of: {len(kept)} {config.write} of {len(rows)} prompts{worth}.", file=sys.stderr)
+    if unended:
+        print(
+            f"best-of: {unended} prompts have no answer that ended; a larger --max-tokens mends that.", file=sys.stderr
+        )
+    if not kept:
+        mend = "A lower --least, more --answers or another --reward mend that."
+        print(f"best-of: nothing is kept, so there is nothing to learn from. {mend}", file=sys.stderr)
 
 
 def done_rows(part: Path, begun: dict[str, Any]) -> list[dict[str, Any]]:

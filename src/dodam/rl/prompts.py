@@ -74,7 +74,7 @@ def read_prompts(
     for (messages, item, where), one in zip(found.values(), encoded, strict=True):
         if len(one.ids) > most:
             what = f"the prompt has {len(one.ids)} tokens, there is room for {most} beside the answer"
-            skipped.add(DataError(what, where=where, mend="Shorten it, or lower --max-tokens."))
+            skipped.add(DataError(what, where=where, mend="Shorten it, or lower --max-tokens if that is enough."))
         else:
             prompts.append(Prompt(messages, one.ids, item, where))
     skipped.tell()

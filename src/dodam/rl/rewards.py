@@ -195,6 +195,13 @@ def mixture(texts: Iterable[str], device: str = "cpu") -> Mixture:
     return Mixture(tuple(term(text, device) for text in texts))
 
 
+def check(texts: Iterable[str]) -> None:
+    """UsageError for a reward that is unknown or cannot be used, before a model is loaded."""
+    for text in texts:
+        if not Path(text[found.end() :] if (found := WEIGHT.match(text)) else text).is_dir():
+            term(text, "cpu")
+
+
 def term(text: str, device: str) -> Term:
     """`0.5*length:200`: a weight and what is rewarded: the name of a built-in function, perhaps with an argument, a
     file and a function of one's own, or the folder of a reward model."""

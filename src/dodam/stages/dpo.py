@@ -20,7 +20,7 @@ from dodam.stages.training import Setup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dodam.data.answers import Compared
+    from dodam.data.answers import Encoded
     from dodam.data.judged import Judged
     from dodam.folder import LoadedModel
     from dodam.machine import Machine
@@ -102,11 +102,11 @@ def check_options(config: Dpo) -> None:
 
 def train(config: Dpo, data: "Data") -> dict[str, Any]:
     """From rankings to the folder of the aligned model."""
-    from dodam.data.answers import ROWS_AT_ONCE, ComparedLoader
+    from dodam.data.answers import ROWS_AT_ONCE, Compared, ComparedLoader
     from dodam.data.conversation import template_of
     from dodam.folder import load_model
     from dodam.generate.scorer import shared_tokens
-    from dodam.stages import preferred
+    from dodam.stages import preferred, ranked
     from dodam.stages.validation import answers
     from dodam.train.optim import OptimConfig
     from dodam.train.preference import PreferenceLoss
@@ -126,13 +126,20 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
         choices = choose(config, machine, loaded, len(data.learned), context) | {"data": digest}
     loaders = {"batch": choices["batch"], "pad": tokenizer.pad, "shared": shared_tokens(model)}
 
-    def loader(name: str, prompts: "Sequence[Judged]", *, refers: bool, **more: int) -> ComparedLoader:
-        compared = compared_of(config, loaded, name, prompts, choices, machine, refers=refers)
-        return ComparedLoader(compared, **loaders, **more)
+    def loader(name: str, prompts: "Sequence[Judged]", steps: int | None, **more: int) -> ComparedLoader:
+        encoded = encode(config, loaded, name, prompts, choices["context"])
+        compared = [Compared(mine, ranked.contests_of(one)) for mine, one in zip(encoded, prompts, strict=True)]
+        rows = ComparedLoader(compared, **loaders, **more)
+        read = range(len(compared)) if steps is None else rows.read_by(steps)
+        its = [encoded[place] for place in read]
+        known = preferred.reference(config, loaded, name, choices["data"], its, machine) if its else []
+        for place, one in zip(read, known, strict=True):
+            compared[place] = compared[place]._replace(reference=one.sums_A.tolist())
+        return rows
 
-    at_once = config.microbatch or ROWS_AT_ONCE
-    rows = loader("learned", data.learned, refers=config.refers, seed=config.seed, at_once=at_once)
-    held_rows = loader("held-back", data.held_back, refers=True, seed=0)
+    steps = (None if config.budget is not None else choices["steps"]) if config.refers else 0
+    rows = loader("learned", data.learned, steps, seed=config.seed, at_once=config.microbatch or ROWS_AT_ONCE)
+    held_rows = loader("held-back", data.held_back, None, seed=0)
     questions = [ids for _, ids in preferred.questions(loaded, data.held_back, context)]
     factors = parts.choose_parts(config, model)
     model.train()
@@ -157,29 +164,16 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
     return training.train_run(config, "dpo", setup, choices)
 
 
-def compared_of(
-    config: Dpo,
-    loaded: "LoadedModel",
-    name: str,
-    prompts: "Sequence[Judged]",
-    choices: dict[str, Any],
-    machine: "Machine",
-    *,
-    refers: bool,
-) -> "list[Compared]":
-    """Prompts with their answers as ids, what is compared in them and, with `refers`, what the reference finds; the
-    answers that were cut are told."""
-    from dodam.data.answers import Compared
-    from dodam.stages import preferred, ranked
+def encode(
+    config: Dpo, loaded: "LoadedModel", name: str, prompts: "Sequence[Judged]", context: int
+) -> "list[list[Encoded]]":
+    """Prompts with their answers as ids; how many answers were cut is told."""
+    from dodam.stages import preferred
 
-    encoded = preferred.encode_side(loaded, prompts, choices["context"])
+    encoded = preferred.encode_side(loaded, prompts, context)
     if num_cut := sum(one.cut for mine in encoded for one in mine):
-        print(f"dpo: {num_cut} answers ({name}) do not fit into {choices['context']} tokens; cut.", file=sys.stderr)
-    compared = [Compared(mine, ranked.contests_of(one)) for mine, one in zip(encoded, prompts, strict=True)]
-    if not refers:
-        return compared
-    known = preferred.reference(config, loaded, name, choices["data"], encoded, machine)
-    return [one._replace(reference=its.sums_A.tolist()) for one, its in zip(compared, known, strict=True)]
+        print(f"dpo: {num_cut} answers ({name}) do not fit into {context} tokens; cut.", file=sys.stderr)
+    return encoded
 
 
 def choose(config: Dpo, machine: "Machine", loaded: "LoadedModel", num_prompts: int, context: int) -> dict[str, Any]:

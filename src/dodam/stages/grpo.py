@@ -50,6 +50,7 @@ class Grpo(PolicyTraining):
 
 def run(config: Grpo) -> dict[str, Any]:
     """Train and return what --json prints. See the file's head."""
+    policy.check_options(config)
     done = training.open_run(config, "grpo")
     if done:
         return done

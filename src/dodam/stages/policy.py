@@ -180,7 +180,6 @@ def begin(config: PolicyTraining, name: str) -> Stage:
     from dodam.rl.rewards import mixture
     from dodam.rl.rounds import Sampling
 
-    check_options(config)
     choices = training.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     loaded = load_model(config.model, device=machine.device)
@@ -214,7 +213,11 @@ def begin(config: PolicyTraining, name: str) -> Stage:
     if not held_back:
         if config.judge:
             raise UsageError("nothing is held back to be judged", where="--judge", mend="Give --dev or --validation.")
-        print(f"{name}: none of {len(learned)} prompts is held back, so nothing is measured on them.", file=sys.stderr)
+        print(
+            f"{name}: none of {len(learned)} prompts is held back, so nothing is measured on them. "
+            "More of them, a larger --validation or --dev mend that.",
+            file=sys.stderr,
+        )
     digest = digest_of(config, fingerprint([*learned, *held_back]), loaded)
     training.same_data(config, choices, digest)
     if not choices:
@@ -240,10 +243,19 @@ def begin(config: PolicyTraining, name: str) -> Stage:
 
 
 def check_options(config: PolicyTraining) -> None:
-    """UsageError for options that do not go together."""
+    """UsageError for options that cannot be or do not go together, before anything is written or loaded."""
+    from dodam.rl import rewards
+
     training.refuse_compiling(config, "answers")
     if config.dev and config.validation is not None:
         raise UsageError("what is measured on is named by --dev", where="--validation", mend="Give one of the two.")
+    if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
+        raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
+    rows = config.prompts * config.answers
+    if rows % (config.batch or rows):
+        what = f"a round has {rows} answers (--prompts times --answers), which {config.batch} do not divide"
+        raise UsageError(what, where="--batch", mend="Give a divisor.")
+    rewards.check([*config.reward, *config.judge])
 
 
 def digest_of(config: PolicyTraining, prompts: str, loaded: "LoadedModel") -> str:
@@ -266,13 +278,8 @@ def choose(
     config: PolicyTraining, machine: "Machine", loaded: "LoadedModel", num_prompts: int, max_tokens: int
 ) -> dict[str, Any]:
     """All that a run is begun with; saved at step 0."""
-    if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
-        raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     rows = config.prompts * config.answers
     batch = config.batch or rows
-    if rows % batch:
-        what = f"a round has {rows} answers (--prompts times --answers), which {batch} do not divide"
-        raise UsageError(what, where="--batch", mend="Give a divisor.")
     optim = training.learning_rates(config, loaded.model, scale=POLICY_RATE)
     rounds = max(1, round((config.epochs or DEFAULT_EPOCHS) * num_prompts / config.prompts))
     return {

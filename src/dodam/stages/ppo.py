@@ -76,6 +76,8 @@ class Ppo(PolicyTraining):
 
 def run(config: Ppo) -> dict[str, Any]:
     """Train and return what --json prints. See the file's head."""
+    policy.check_options(config)
+    check_options(config)
     done = training.open_run(config, "ppo")
     if done:
         return done
@@ -84,7 +86,6 @@ def run(config: Ppo) -> dict[str, Any]:
     from dodam.rl.rounds import Rounds, Shaping
     from dodam.train.policy import PpoObjective
 
-    check_options(config)
     stage = policy.begin(config, "ppo")
     model, choices = stage.loaded.model, stage.choices
     objective = PpoObjective(

@@ -31,6 +31,7 @@ from dodam.train.preference import PreferenceLoss, logprobs_of
 if TYPE_CHECKING:
     from dodam.stages.dpo import Dpo
 
+PART = 1024  # prompts whose answers the reference reads between two writes
 VALIDATED = 256  # held-back prompts read at every validation
 SHOWN = 6  # held-back prompts answered to show what has changed
 COLLAPSED = 0.5  # nats a token that preferred answers may become less likely before an alarm is given
@@ -44,21 +45,26 @@ def encode_side(loaded: LoadedModel, prompts: Sequence[Judged], context: int) ->
 def reference(
     config: "Dpo", loaded: LoadedModel, name: str, digest: str, encoded: list[list[Encoded]], machine: Machine
 ) -> list[Likelihoods]:
-    """What the model gives the answers before it learns: computed once, and kept in OUT/reference under what it follows
-    from (the data, the weights, the numbers it was computed in)."""
+    """What the model gives the answers before it learns: computed once, and kept in OUT/reference, part by part, under
+    what it follows from (the data, the weights, the numbers it was computed in)."""
     weights = [files.xxh3(path) for path in sorted(loaded.path.glob("*.safetensors"))]
     sizes = [sum(len(one.prompt) + len(one.answer) for one in mine) for mine in encoded]
     said = repr((name, digest, weights, sizes, machine.dtype, machine.device))
-    path = config.out / "reference" / f"{name}-{xxhash.xxh3_64_hexdigest(said.encode())}.npz"
-    if not path.is_file():
-        print(f"dpo: the reference reads {sum(map(len, encoded)):,} answers ({name}).", file=sys.stderr)
-        found = likelihoods(loaded.model, encoded, loaded.tokenizer.pad, machine.torch_dtype)
-        sums, lengths = (np.concatenate(values) for values in zip(*found, strict=True))
-        with files.new_file(path) as target, target.open("wb") as file:
-            np.savez(file, sums=sums, lengths=lengths)
-    kept = np.load(path)  # written in one move, so whole where it is there
-    places = np.cumsum([len(mine) for mine in encoded])[:-1]
-    return list(map(Likelihoods, np.split(kept["sums"], places), np.split(kept["lengths"], places)))
+    told: list[Likelihoods] = []
+    for first in range(0, len(encoded), PART):
+        part = encoded[first : first + PART]
+        path = config.out / "reference" / f"{name}-{xxhash.xxh3_64_hexdigest(said.encode())}-{first // PART:04}.npz"
+        if not path.is_file():
+            range_told = f"{first + 1:,} to {first + len(part):,} of {len(encoded):,}"
+            print(f"dpo: the reference reads the answers to prompts {range_told} ({name}).", file=sys.stderr)
+            found = likelihoods(loaded.model, part, loaded.tokenizer.pad, machine.torch_dtype)
+            sums, lengths = (np.concatenate(values) for values in zip(*found, strict=True))
+            with files.new_file(path) as target, target.open("wb") as file:
+                np.savez(file, sums=sums, lengths=lengths)
+        kept = np.load(path)  # written in one move, so whole where it is there
+        places = np.cumsum([len(mine) for mine in part])[:-1]
+        told += map(Likelihoods, np.split(kept["sums"], places), np.split(kept["lengths"], places))
+    return told
 
 
 def validation(rows: ComparedLoader, loss: PreferenceLoss) -> Callable[[Any], dict[str, float]]:
