@@ -103,7 +103,14 @@ class Packed:
         places = self.places(positions_BT, cache.capacity)
         for index, layer in enumerate(self.layers):
             attended_RM = self.attend(
-                layer, self.normal(x_RD), rotation, bias, places, cache.keys[index], cache.values[index], (B, T, num_keys)
+                layer,
+                self.normal(x_RD),
+                rotation,
+                bias,
+                places,
+                cache.keys[index],
+                cache.values[index],
+                (B, T, num_keys),
             )
             x_RD = x_RD + attended_RM @ layer.out
             gate_RF, up_RF = (self.normal(x_RD).to(self.dtype) @ layer.gate_up).chunk(2, dim=-1)
