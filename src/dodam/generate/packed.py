@@ -14,9 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dodam.models.decoder import Decoder
+from dodam.nn.attention import SelfAttention
+from dodam.nn.block import Block
 from dodam.nn.cache import Cache
-from dodam.nn.feedforward import GatedFeedForward
+from dodam.nn.dropout import Dropout
+from dodam.nn.feedforward import ACTIVATIONS, GatedFeedForward
 from dodam.nn.norm import RMSNorm
+
+COMMON = (Block, SelfAttention, GatedFeedForward, nn.Linear, RMSNorm, nn.Identity, Dropout)
 
 
 class Layer(NamedTuple):
@@ -36,33 +41,27 @@ def may_pack(model: Any) -> bool:
         return False
     config = model.config
     other = (
-        config.norm_place != "before", config.experts, config.learned_positions, any(config.windowed),
-        any(config.unrotated), config.attention_softcap, config.attention_scale, config.logit_softcap,
-        config.embedding_scale != 1.0,
+        config.norm_place != "before", config.learned_positions, any(config.windowed), any(config.unrotated),
+        config.attention_softcap, config.attention_scale, config.logit_softcap, config.embedding_scale != 1.0,
     )  # fmt: skip
-    layers = [layer for block in model.blocks for layer in block.modules() if not list(layer.children())]
-    plain = (nn.Linear, RMSNorm, nn.Identity)
-    gated = all(isinstance(block.feedforward, GatedFeedForward) for block in model.blocks)
-    kinds = all(type(layer) in plain or isinstance(layer, nn.Dropout) for layer in layers)
-    offset = any(isinstance(layer, RMSNorm) and layer.offset for layer in model.modules())
-    biased = any(isinstance(layer, nn.Linear) and layer.bias is not None for layer in layers)
-    whole = type(model.output) is nn.Linear and type(model.norm) is RMSNorm
-    return not any(other) and gated and kinds and whole and not offset and not biased
+    modules = [model.output, model.norm, *(module for block in model.blocks for module in block.modules())]
+    offset = any(isinstance(module, RMSNorm) and module.offset for module in modules)
+    biased = any(isinstance(module, nn.Linear) and module.bias is not None for module in modules)
+    return not any(other) and all(type(module) in COMMON for module in modules) and not offset and not biased
 
 
 class Packed:
-    """Called as the decoder is, with a cache; what it gives is equal but for rounding. ValueError is nobody's to
-    meet: ask `may_pack` first."""
+    """Called as the decoder is, with a cache; what it gives is equal but for rounding. Ask `may_pack` first."""
 
     @torch.no_grad()
     def __init__(self, model: Decoder, dtype: torch.dtype) -> None:
         assert may_pack(model), "this decoder cannot be packed"
         self.config, self.embedding, self.dtype = model.config, model.embedding, dtype
-        self.normalize_embedding, self.eps = model.normalize_embedding, model.norm.eps
+        self.normalize_embedding, self.eps = model.normalize_embedding, model.config.eps
         self.cos, sin = model.get_buffer("cos"), model.get_buffer("sin")
         half = self.config.head_dim // 2
         self.sin = torch.cat([-sin[:, :half], sin[:, half:]], dim=1)  # for `roll` in place of turning signs
-        self.activation = [block.feedforward.activation for block in model.blocks]
+        self.activation = ACTIVATIONS[self.config.activation]
         self.layers = [self.packed(block) for block in model.blocks]
         self.output = self.laid(model.norm, model.output)
 
@@ -114,7 +113,7 @@ class Packed:
             )
             x_RD = x_RD + attended_RM @ layer.out
             gate_RF, up_RF = (self.normal(x_RD).to(self.dtype) @ layer.gate_up).chunk(2, dim=-1)
-            x_RD = x_RD + (self.activation[index](gate_RF) * up_RF) @ layer.down
+            x_RD = x_RD + (self.activation(gate_RF) * up_RF) @ layer.down
         return self.normal(x_RD).view(B, T, width)
 
     def bias(self, positions_BT: Tensor, num_keys: int) -> Tensor:
