@@ -3,7 +3,7 @@
 In comes a decoder of the common kind (pre-norm, RMSNorm, rotary, gated, no biases), out comes what a `Runner` can use
 in its place: projections of one input side by side, weights of norms multiplied into the matrices behind them, all
 copied once in the dtype that they multiply in. It knows nothing of later changes to the weights. B rows, T positions,
-D width, H query heads, K key/value heads, G = H / K, E head width, N = B K.
+D width, H query heads, K key/value heads, G = H / K, E head width, S keys, N = B K.
 """
 
 import math
@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dodam.models.decoder import Decoder
-from dodam.nn.attention import SelfAttention
+from dodam.nn.attention import SelfAttention, attend
 from dodam.nn.block import Block
 from dodam.nn.cache import Cache
 from dodam.nn.dropout import Dropout
 from dodam.nn.feedforward import ACTIVATIONS, GatedFeedForward
+from dodam.nn.mask import Mask, cached_mask
 from dodam.nn.norm import RMSNorm
 
 COMMON = (Block, SelfAttention, GatedFeedForward, nn.Linear, RMSNorm, nn.Identity, Dropout)
@@ -33,6 +34,21 @@ class Layer(NamedTuple):
     out: Tensor
     gate_up: Tensor
     down: Tensor
+
+
+class Step(NamedTuple):
+    """What all layers need to know of the tokens of one call: R = rows * tokens of them."""
+
+    rows: int
+    tokens: int
+    num_keys: int
+    cos: Tensor
+    sin: Tensor
+    places: Tensor
+    """Where keys and values go in a cache that is seen as [B K S, E], in the order of [R, K]."""
+    mask: Mask
+    bias_N1S: Tensor | None
+    """The mask as what is added to scores, of one token each."""
 
 
 def may_pack(model: Any) -> bool:
@@ -65,7 +81,7 @@ class Packed:
         self.layers = [self.packed(block) for block in model.blocks]
         self.output = self.laid(model.norm, model.output)
 
-    def laid(self, norm: nn.Module | None, *linears: Any) -> Tensor:
+    def laid(self, norm: Any, *linears: Any) -> Tensor:
         """Matrices side by side as [in, out], behind a norm whose weight goes into them."""
         weight = torch.cat([linear.weight for linear in linears])
         if norm is not None:
@@ -91,75 +107,51 @@ class Packed:
     def __call__(self, ids_BT: Tensor, *, cache: Cache, starts_B: Tensor) -> Tensor:
         """Hidden states [B, T, D], not yet multiplied by the weight of the last norm, which is in the head."""
         B, T = ids_BT.shape
-        width = self.config.width
-        positions_BT = starts_B[:, None] + torch.arange(T, device=ids_BT.device)
-        num_keys = int(starts_B.max()) + T
+        step = self.step(starts_B, T, cache.capacity)
         x_RD = self.embedding(ids_BT.flatten())
         if self.normalize_embedding:
-            x_RD = F.rms_norm(x_RD, (width,), eps=self.config.eps)
-        rotation = self.cos[positions_BT.flatten(), None], self.sin[positions_BT.flatten(), None]
-        bias = self.bias(positions_BT, num_keys)
-        places = self.places(positions_BT, cache.capacity)
-        for index, layer in enumerate(self.layers):
-            attended_RM = self.attend(
-                layer,
-                self.normal(x_RD),
-                rotation,
-                bias,
-                places,
-                cache.keys[index],
-                cache.values[index],
-                (B, T, num_keys),
-            )
-            x_RD = x_RD + attended_RM @ layer.out
+            x_RD = F.rms_norm(x_RD, x_RD.shape[-1:], eps=self.eps)
+        for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
+            x_RD = x_RD + self.attend(layer, self.normal(x_RD), step, keys, values) @ layer.out
             gate_RF, up_RF = (self.normal(x_RD).to(self.dtype) @ layer.gate_up).chunk(2, dim=-1)
             x_RD = x_RD + (self.activation(gate_RF) * up_RF) @ layer.down
-        return self.normal(x_RD).view(B, T, width)
+        return self.normal(x_RD).view(B, T, -1)
 
-    def bias(self, positions_BT: Tensor, num_keys: int) -> Tensor:
-        """What is added to scores [N, G T, S]: minus infinity at keys behind the query, the same for all heads."""
-        config = self.config
-        B, T = positions_BT.shape
-        behind_BTS = torch.arange(num_keys, device=positions_BT.device) > positions_BT[:, :, None]
-        bias_BTS = torch.zeros(behind_BTS.shape, dtype=self.dtype, device=behind_BTS.device)
-        bias_BTS.masked_fill_(behind_BTS, -math.inf)
-        groups = config.heads // config.kv_heads if T > 1 else 1  # of one query all heads have the same row
-        shape = (B, config.kv_heads, groups, T, num_keys)
-        return bias_BTS[:, None, None].expand(shape).reshape(B * config.kv_heads, groups * T, num_keys)
+    def step(self, starts_B: Tensor, T: int, capacity: int) -> Step:
+        """What all layers need to know of T tokens behind each start."""
+        kv_heads, device, num_keys = self.config.kv_heads, starts_B.device, int(starts_B.max()) + T
+        positions_R = (starts_B[:, None] + torch.arange(T, device=device)).flatten()
+        first_BK = torch.arange(len(starts_B) * kv_heads, device=device).view(-1, kv_heads) * capacity
+        places_RK = positions_R[:, None] + first_BK.repeat_interleave(T, 0)
+        mask = cached_mask(starts_B, T, num_keys)
+        bias_N1S = None
+        if T == 1 and mask.allowed is not None:
+            zeros_B1S = torch.zeros(len(starts_B), 1, num_keys, dtype=self.dtype, device=device)
+            bias_N1S = zeros_B1S.masked_fill_(~mask.allowed[:, 0], -math.inf).repeat_interleave(kv_heads, 0)
+        cos, sin = self.cos[positions_R, None], self.sin[positions_R, None]
+        return Step(len(starts_B), T, num_keys, cos, sin, places_RK.flatten(), mask, bias_N1S)
 
-    def places(self, positions_BT: Tensor, capacity: int) -> Tensor:
-        """Where keys and values go in a cache [B K S, E], those of one row and place side by side."""
-        B, kv_heads = len(positions_BT), self.config.kv_heads
-        first_BK = torch.arange(B * kv_heads, device=positions_BT.device).view(B, kv_heads) * capacity
-        return (positions_BT[:, :, None] + first_BK[:, None, :]).flatten()
-
-    def attend(
-        self,
-        layer: Layer,
-        x_RD: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        bias: Tensor,
-        places: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        sizes: tuple[int, int, int],
-    ) -> Tensor:
-        """What the heads saw, [R, H E]; R = B T. The new keys and values join the cache."""
-        B, T, num_keys = sizes
+    def attend(self, layer: Layer, x_RD: Tensor, step: Step, keys_BKSE: Tensor, values_BKSE: Tensor) -> Tensor:
+        """What the heads saw, [R, H E]. The new keys and values join the cache."""
+        B, T = step.rows, step.tokens
         H, K, E = self.config.heads, self.config.kv_heads, self.config.head_dim
         qkv_RHE = (x_RD.to(self.dtype) @ layer.qkv).view(B * T, H + 2 * K, E)
         qk_RHE = qkv_RHE[:, : H + K].float()
         if layer.qk_weight is not None:
-            qk_RHE = F.rms_norm(qk_RHE, (E,), None, self.eps) * layer.qk_weight
-        cos, sin = rotation
-        qk_RHE = torch.addcmul(qk_RHE * cos, qk_RHE.roll(E // 2, -1), sin).to(self.dtype)
-        keys.view(-1, E).index_copy_(0, places, qk_RHE[:, H:].reshape(-1, E))
-        values.view(-1, E).index_copy_(0, places, qkv_RHE[:, H + K :].reshape(-1, E))
-        q_NME = qk_RHE[:, :H].view(B, T, K, H // K, E).permute(0, 2, 3, 1, 4).reshape(B * K, -1, E)
-        k_NSE, v_NSE = (part.view(B * K, -1, E)[:, :num_keys] for part in (keys, values))
-        scores_NMS = torch.baddbmm(bias, q_NME, k_NSE.transpose(1, 2), alpha=E**-0.5)
-        out_NME = scores_NMS.softmax(-1) @ v_NSE
-        return out_NME.view(B, K, H // K, T, E).permute(0, 3, 1, 2, 4).reshape(B * T, H * E)
+            qk_RHE = self.normal(qk_RHE) * layer.qk_weight
+        qk_RHE = torch.addcmul(qk_RHE * step.cos, qk_RHE.roll(E // 2, -1), step.sin).to(self.dtype)
+        keys_BKSE.view(-1, E).index_copy_(0, step.places, qk_RHE[:, H:].reshape(-1, E))
+        values_BKSE.view(-1, E).index_copy_(0, step.places, qkv_RHE[:, H + K :].reshape(-1, E))
+        k_BKSE, v_BKSE = keys_BKSE[:, :, : step.num_keys], values_BKSE[:, :, : step.num_keys]
+        if step.bias_N1S is None:
+            q_BHTE = qk_RHE[:, :H].view(B, T, H, E).transpose(1, 2)
+            return attend(q_BHTE, k_BKSE, v_BKSE, step.mask).transpose(1, 2).reshape(B * T, H * E)
+        q_NGE, k_NSE, v_NSE = qk_RHE[:, :H].reshape(B * K, -1, E), k_BKSE.flatten(0, 1), v_BKSE.flatten(0, 1)
+        if self.dtype == torch.bfloat16:  # a CPU is slow at bf16 products whose second factor is transposed
+            scores_NGS = torch.add(step.bias_N1S, (k_NSE @ q_NGE.transpose(1, 2)).transpose(1, 2), alpha=E**-0.5)
+        else:
+            scores_NGS = torch.baddbmm(step.bias_N1S, q_NGE, k_NSE.transpose(1, 2), alpha=E**-0.5)
+        return (scores_NGS.softmax(-1) @ v_NSE).view(B, H * E)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Hidden states [.., D] -> logits [.., V]."""

@@ -65,26 +65,28 @@ class Branches:
         allowed_BTS = (keys_B1S == self.numbers_BT[:, :, None]) | (keys_B1S == 0)
         return allowed_BTS.tril()[:, None]
 
-    def attend(self, kernel: Callable[[Tensor, Tensor, Tensor, Mask], Tensor], *qkv: Tensor) -> Tensor:
+    def attend(
+        self,
+        kernel: Callable[[Tensor, Tensor, Tensor, Mask], Tensor],
+        q_BHTE: Tensor,
+        k_BKTE: Tensor,
+        v_BKTE: Tensor,
+    ) -> Tensor:
         """[B, H, T, E] by a kernel for queries, keys and values of one length each; zeros in the padding."""
-        q_BHTE = qkv[0]
         B, H, T, E = q_BHTE.shape
-        q, k, v = (part.transpose(1, 2).reshape(B * T, -1) for part in qkv)
-        heads = [part.shape[1] for part in qkv]
 
-        def at(part: Tensor, places: Tensor, heads: int) -> Tensor:
-            """Some places [A, N] of [B T, heads E] -> [A, heads, N, E]."""
-            return part.index_select(0, places.flatten()).view(*places.shape, heads, E).transpose(1, 2)
+        def at(part: Tensor, places_AN: Tensor) -> Tensor:
+            """[B, heads, T, E] at some places -> [A, heads, N, E]."""
+            tokens = part.transpose(1, 2).reshape(B * T, -1).index_select(0, places_AN.flatten())
+            return tokens.view(*places_AN.shape, -1, E).transpose(1, 2)
 
-        branches_AHLE = kernel(
-            at(q, self.queries_AL, heads[0]), at(k, self.keys_AS, heads[1]), at(v, self.keys_AS, heads[2]),
-            Mask(causal=False, allowed=self.allowed_ALS[:, None]),
-        )  # fmt: skip
-        out = q.new_zeros(B, T, H * E)
-        if self.prompt:
-            prompt_BHPE = kernel(*(part[:, :, : self.prompt] for part in qkv), CAUSAL)
-            out[:, : self.prompt] = prompt_BHPE.transpose(1, 2).reshape(B, self.prompt, H * E)
+        mask = Mask(causal=False, allowed=self.allowed_ALS[:, None])
+        said_AHLE = kernel(at(q_BHTE, self.queries_AL), at(k_BKTE, self.keys_AS), at(v_BKTE, self.keys_AS), mask)
+        out_BTM = q_BHTE.new_zeros(B, T, H * E)
+        if P := self.prompt:
+            prompt_BHPE = kernel(q_BHTE[:, :, :P], k_BKTE[:, :, :P], v_BKTE[:, :, :P], CAUSAL)
+            out_BTM[:, :P] = prompt_BHPE.transpose(1, 2).reshape(B, P, H * E)
         real = self.real_AL.flatten().nonzero().squeeze(1)
-        said = branches_AHLE.transpose(1, 2).reshape(-1, H * E).index_select(0, real)
-        out = out.view(B * T, H * E).index_copy(0, self.queries_AL.flatten()[real], said)
+        said = said_AHLE.transpose(1, 2).reshape(-1, H * E).index_select(0, real)
+        out = out_BTM.view(B * T, H * E).index_copy(0, self.queries_AL.flatten()[real], said)
         return out.view(B, T, H, E).transpose(1, 2)

@@ -70,13 +70,14 @@ class ChunkedLogprobs(torch.autograd.Function):
         grad_head = torch.zeros_like(head_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         for start in range(0, len(ids_N), CHUNK):
             here = slice(start, start + CHUNK)
+            logits_NV = None
             if kept_NV is None:
                 logits_NV = chunk_logits(hidden_ND[here], head, ctx.cap, ctx.temperature)
                 grad_NV = logits_NV.softmax(-1).mul_(-slopes_N[here, None])
             else:
                 grad_NV = kept_NV[here] * -slopes_N[here, None]
             grad_NV.scatter_add_(1, ids_N[here, None], slopes_N[here, None])
-            if ctx.cap is not None:  # the slope of the cap, of the logits before the temperature
+            if ctx.cap is not None and logits_NV is not None:  # the cap's slope, of the logits before the temperature
                 grad_NV *= 1 - (logits_NV * (ctx.temperature / ctx.cap)).square_()
             grad_NV = grad_NV.to(hidden_ND.dtype)
             grad_hidden[here] = grad_NV @ head
