@@ -21,10 +21,12 @@ def naive(hidden: Tensor, head: Tensor, ids: Tensor, temperature: float, cap: fl
 
 @pytest.mark.parametrize("cap", [None, 3.0])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("kept", [0, 300])
 def test_equal_to_fp64_with_gradients_over_several_chunks(
-    temperature: float, cap: float | None, monkeypatch: pytest.MonkeyPatch
+    kept: int, temperature: float, cap: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logprob, "CHUNK", 4)
+    monkeypatch.setattr(logprob, "KEPT", kept)
     torch.manual_seed(0)
     hidden, head = torch.randn(10, 8, requires_grad=True), torch.randn(30, 8, requires_grad=True)
     ids, slopes = torch.randint(0, 30, (10,)), torch.randn(10)
@@ -40,6 +42,9 @@ def test_equal_to_fp64_with_gradients_over_several_chunks(
     torch.testing.assert_close(hidden.grad, hidden64.grad.float(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(head.grad, head64.grad.float(), atol=1e-5, rtol=1e-4)
     assert not entropies.requires_grad
+    without, none = token_logprobs(hidden, head, ids, torch.float32, temperature, cap, entropy=False)
+    assert torch.equal(without, found)
+    assert not none.any()
 
 
 def test_a_frozen_head_gets_no_gradient_and_changes_none() -> None:

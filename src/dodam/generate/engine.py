@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence as List
 from dataclasses import replace
 
+from dodam.generate.packed import Packed
 from dodam.generate.runner import Choice, Runner
 from dodam.generate.scheduler import Scheduler
 from dodam.generate.sequence import Event, Logprob, Output, Reason, SamplingParams, Sequence
@@ -22,7 +23,7 @@ class Engine:
 
     def __init__(
         self,
-        model: Decoder,
+        model: Decoder | Packed,
         *,
         stop_ids: Iterable[int],
         pad_id: int = 0,

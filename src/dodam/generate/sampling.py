@@ -27,7 +27,7 @@ class Controls:
     greedy_B: Tensor
     all_greedy: bool
     any_greedy: bool
-    temperature_B1: Tensor
+    temperature_B1: Tensor | None
     top_k_B1: Tensor | None
     top_p_B1: Tensor | None
     min_p_B1: Tensor | None
@@ -41,6 +41,7 @@ class Controls:
         top_k = [min(p.top_k, vocabulary) or vocabulary for p in params]
         ranked = any(k < vocabulary for k in top_k) or any(p.top_p < 1 for p in params)
         greedy = [p.temperature < LOWEST_TEMPERATURE for p in params]
+        temperatures = [1.0 if g else p.temperature for g, p in zip(greedy, params, strict=True)]
 
         def column(values: List[float], wanted: bool) -> Tensor | None:
             return torch.tensor(values, device=device)[:, None] if wanted else None
@@ -49,9 +50,7 @@ class Controls:
             greedy_B=torch.tensor(greedy, device=device),
             all_greedy=all(greedy),
             any_greedy=any(greedy),
-            temperature_B1=torch.tensor(
-                [1.0 if g else p.temperature for g, p in zip(greedy, params, strict=True)], device=device
-            )[:, None],
+            temperature_B1=column(temperatures, any(temperature != 1 for temperature in temperatures)),
             top_k_B1=column(top_k, ranked),
             top_p_B1=column([p.top_p for p in params], ranked),
             min_p_B1=column([p.min_p for p in params], any(p.min_p > 0 for p in params)),
@@ -68,8 +67,11 @@ def sample(logits_BV: Tensor, controls: Controls, positions_B: Tensor, seen_BV: 
         logits_BV = penalize(logits_BV, seen_BV, controls.penalty_B1)
     if controls.all_greedy:
         return logits_BV.argmax(-1)
-    scaled_BV = (logits_BV - logits_BV.amax(-1, keepdim=True)).div_(controls.temperature_B1)
-    weights_BV = scaled_BV.exp()
+    scaled_BV = logits_BV - logits_BV.amax(-1, keepdim=True)
+    if controls.temperature_B1 is not None:
+        scaled_BV.div_(controls.temperature_B1)
+    filtered = controls.top_k_B1 is not None or controls.min_p_B1 is not None
+    weights_BV = scaled_BV.exp() if filtered else scaled_BV.exp_()
     if (floor_B1 := filter_floor(scaled_BV, weights_BV, controls)) is not None:
         weights_BV *= scaled_BV >= floor_B1
     drawn_B = draw(weights_BV, uniform(controls.seeds_B, positions_B))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dodam.models.decoder import Decoder
 from dodam.models.heads import classify
+from dodam.nn.branches import Branches
 from dodam.nn.mask import CAUSAL, Mask
 
 
@@ -33,9 +34,7 @@ class Rows(Protocol):
 
 def branch_mask(branches_BT: Tensor) -> Mask:
     """Who looks at whom: at what stands before it in the prompt (branch 0) or in its own answer."""
-    keys_B1S = branches_BT[:, None, :]
-    allowed_BTS = (keys_B1S == branches_BT[:, :, None]) | (keys_B1S == 0)
-    return Mask(causal=True, allowed=allowed_BTS.tril()[:, None])
+    return Mask(causal=True, branches=Branches.of(branches_BT))
 
 
 def may_share(model: Any) -> bool:

@@ -6,6 +6,7 @@ B batch, T query positions, S key positions, D width, H query heads, K key/value
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,8 @@ def attend(
 
     Query heads share key/value heads in consecutive groups (Ainslie et al. 2023). `scale` is 1 / sqrt(E) unless given;
     with `softcap` c, scores become c tanh(score / c) (Gemma 2)."""
+    if mask.branches is not None:
+        return mask.branches.attend(partial(attend, scale=scale, softcap=softcap), q_BHTE, k_BKSE, v_BKSE)
     on_cpu, T = q_BHTE.device.type == "cpu", q_BHTE.shape[2]
     short = on_cpu and (T == 1 or (q_BHTE.dtype == torch.bfloat16 and T <= EXPLICIT_UP_TO))
     if short or softcap is not None:
@@ -110,7 +113,7 @@ def attention_weights(
         scores_BHTS = softcap * torch.tanh(scores_BHTS / softcap)
     if mask.bias is not None:
         scores_BHTS = scores_BHTS + mask.bias
-    allowed = mask.allowed
+    allowed = mask.allowed if mask.branches is None else mask.branches.allowed
     if allowed is None and mask.causal:
         allowed = torch.ones(scores_BHTS.shape[-2:], dtype=torch.bool, device=scores_BHTS.device).tril()
     if allowed is not None:

@@ -4,20 +4,26 @@ B batch, T query positions, S key positions. `allowed` is True where a query may
 """
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from dodam.nn.branches import Branches
 
 
 @dataclass(frozen=True)
 class Mask:
     """`causal`: queries and keys are the same positions and none sees a later one; kernels skip what comes after.
     `allowed`: bool, broadcastable to [B, 1, T, S]; where given it says all, the triangle of a causal mask included.
-    `bias`: added to the scores, broadcastable to [B, H, T, S] (T5's relative positions)."""
+    `bias`: added to the scores, broadcastable to [B, H, T, S] (T5's relative positions).
+    `branches`: of rows in which answers stand behind one prompt; it says all."""
 
     causal: bool
     allowed: Tensor | None = None
     bias: Tensor | None = None
+    branches: "Branches | None" = None
 
     def within(self, window: int, queries: Tensor, num_keys: int, *, both_ways: bool = False) -> "Mask":
         """The same, but a query sees only the last `window` keys, itself counted; `both_ways` as many to the right.
@@ -25,6 +31,7 @@ class Mask:
         `queries` are the key positions at which the queries stand, [T] or [B, T]. Within a packed row that is where
         they stand in the row. With `both_ways` a query always sees itself: one amid padding would else see nothing,
         and a softmax over nothing is NaN."""
+        assert self.branches is None, "a window is counted in places of the row"
         if num_keys <= window:
             return self
         distance = queries[..., :, None] - torch.arange(num_keys, device=queries.device)

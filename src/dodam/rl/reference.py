@@ -30,7 +30,7 @@ class Reference:
     def logprobs(self, batch: RolloutBatch) -> Tensor:
         """[B, T]; 0 where there is no label."""
         with without_lora(self.model):
-            return told(self.model, batch, self.dtype, self.temperature)[0]
+            return told(self.model, batch, self.dtype, self.temperature, entropy=False)[0]
 
 
 def load_reference(path: Path, device: str, dtype: torch.dtype) -> Decoder:

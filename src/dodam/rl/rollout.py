@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dodam.data.batch import IGNORED
 from dodam.data.text import clean
 from dodam.generate.engine import Engine
+from dodam.generate.packed import Packed, may_pack
 from dodam.generate.sequence import SamplingParams
 from dodam.train.policy import RolloutBatch
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dodam.tokenizer.tokenizer import Tokenizer
 
 MAX_ROWS = 128  # answers that are written side by side
+PACKED_UP_TO = 1_000_000_000  # parameters of a model that is copied for drawing
 SHARED = 1024  # tokens of a row in which answers share their prompt; longer ones spend more on attention than they save
 LEAST_FILL = 0.75  # rows share a microbatch when the shortest has this share of the longest
 AT_ONCE = 4096  # tokens of a microbatch, where --microbatch does not say how many answers
@@ -78,13 +80,17 @@ def write(
     temperature: float,
     logprobs: bool = False,
     max_rows: int = MAX_ROWS,
+    dtype: torch.dtype = torch.float32,
 ) -> list[Written]:
     """Answer every prompt, each with its own seed, by the model's distribution at a temperature (0: its likeliest
-    tokens) and nothing cut off it. `logprobs` are by the model itself, so they are asked for at temperature 1."""
+    tokens) and nothing cut off it. `logprobs` are by the model itself, so they are asked for at temperature 1.
+    `dtype`: what matrices multiply in, where the model may be packed; else they do in the weights' own."""
     assert not logprobs or temperature == 1.0, "the engine tells log-probabilities at temperature 1"
     longest = max(map(len, prompts)) + max_tokens
     # The engine is told of no stop ids: which of them ended an answer has to be known, as it is learned from.
-    engine = Engine(model, stop_ids=(), max_rows=max(1, min(max_rows, len(prompts))), context=longest)
+    small = may_pack(model) and sum(parameter.numel() for parameter in model.parameters()) <= PACKED_UP_TO
+    drawn_from = Packed(model, dtype) if small else model
+    engine = Engine(drawn_from, stop_ids=(), max_rows=max(1, min(max_rows, len(prompts))), context=longest)
     found = [Written([], False, []) for _ in prompts]
     index_of: dict[int, int] = {}
     with at_rest(model):
@@ -116,11 +122,13 @@ def answers_to(
     stop_ids: Sequence[int],
     max_tokens: int,
     temperature: float,
+    dtype: torch.dtype = torch.float32,
 ) -> list[Answer]:
     """`write` for prompts, with the texts of the answers, cleaned as every text is that is learned from."""
     written = write(
-        model, [one.ids for one in prompts], seeds, stop_ids=stop_ids, max_tokens=max_tokens, temperature=temperature
-    )
+        model, [one.ids for one in prompts], seeds, stop_ids=stop_ids, max_tokens=max_tokens, temperature=temperature,
+        dtype=dtype,
+    )  # fmt: skip
     return [
         Answer(prompt, one.ids, one.ended, clean(tokenizer.decode(one.ids[:-1] if one.ended else one.ids)))
         for prompt, one in zip(prompts, written, strict=True)

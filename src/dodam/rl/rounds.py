@@ -30,6 +30,8 @@ class Sampling:
     stop_ids: tuple[int, ...]
     max_tokens: int
     temperature: float
+    dtype: torch.dtype = torch.float32
+    """What matrices multiply in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +144,7 @@ class Rounds:
         seeds = [seed_of(self.seed, number, attempt, row) for row in range(len(chosen))]
         answers = answers_to(
             self.model, self.tokenizer, chosen, seeds, stop_ids=self.sampling.stop_ids,
-            max_tokens=self.sampling.max_tokens, temperature=self.sampling.temperature,
+            max_tokens=self.sampling.max_tokens, temperature=self.sampling.temperature, dtype=self.sampling.dtype,
         )  # fmt: skip
         rewards = self.reward([asked(one) for one in answers])
         return Rewarded(answers, rewards, torch.tensor([self.shaped(*pair) for pair in zip(answers, rewards)]))  # noqa: B905

@@ -119,7 +119,7 @@ def judge(rewarded: "Rewarded", stage: Stage, model: Any, *, kl: float, again: b
             for bundles in stage.groups(answers):
                 batch = batch_of(answers, bundles, stage.loaded.tokenizer.pad).to(stage.machine.device)
                 if old_BA is not None:
-                    logprobs_BT, _ = told(model, batch, stage.dtype, config.temperature)
+                    logprobs_BT, _ = told(model, batch, stage.dtype, config.temperature, entropy=False)
                     of_answers(logprobs_BT, answers, bundles, old_BA)
                 if reference_BA is not None:
                     of_answers(stage.reference.logprobs(batch), answers, bundles, reference_BA)

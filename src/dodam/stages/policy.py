@@ -126,7 +126,7 @@ class Stage:
         seeds = [seed_of(self.config.seed, -1, place) for place in range(len(prompts))]
         return answers_to(
             model, self.loaded.tokenizer, prompts, seeds, stop_ids=self.sampling.stop_ids,
-            max_tokens=self.sampling.max_tokens, temperature=temperature,
+            max_tokens=self.sampling.max_tokens, temperature=temperature, dtype=self.dtype,
         )  # fmt: skip
 
     def kl(self, model: Any, answers: "list[Answer]") -> float:
@@ -138,7 +138,7 @@ class Stage:
         with at_rest(model):
             for bundles in self.groups(answers):
                 batch = batch_of(answers, bundles, self.loaded.tokenizer.pad).to(self.machine.device)
-                mine, _ = told(model, batch, self.dtype, self.config.temperature)
+                mine, _ = told(model, batch, self.dtype, self.config.temperature, entropy=False)
                 total += float((mine - self.reference.logprobs(batch)).sum())
         return total / len(answers)
 
@@ -237,7 +237,9 @@ def begin(config: PolicyTraining, name: str) -> Stage:
         held_back=held_back[: config.report_prompts],
         reward=reward,
         judge=mixture(config.judge, machine.device) if config.judge else reward,
-        sampling=Sampling(stop_ids=stop_ids, max_tokens=max_tokens, temperature=config.temperature),
+        sampling=Sampling(
+            stop_ids=stop_ids, max_tokens=max_tokens, temperature=config.temperature, dtype=machine.torch_dtype
+        ),
         reference=Reference(frozen, machine.torch_dtype, config.temperature),
     )
 

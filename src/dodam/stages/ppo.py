@@ -196,7 +196,7 @@ def judge(rewarded: "Rewarded", stage: Stage, model: Any, watch: "Watch") -> "di
     with at_rest(model):
         for bundles in stage.groups(answers):
             batch = batch_of(answers, bundles, stage.loaded.tokenizer.pad).to(stage.machine.device)
-            logprobs_BT, _, values_BT = judged(model, batch, stage.dtype, config.temperature)
+            logprobs_BT, _, values_BT = judged(model, batch, stage.dtype, config.temperature, entropy=False)
             of_answers(logprobs_BT, answers, bundles, old_BA)
             of_answers(values_BT, answers, bundles, values_BA)
             of_answers(stage.reference.logprobs(batch), answers, bundles, reference_BA)

@@ -4,7 +4,8 @@ In come answers with what was thought of them when they were written (`RolloutBa
 for the metrics on the side. Pure functions first, the two objectives after them. B rows, T positions.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -64,12 +65,13 @@ class RolloutBatch:
     def num_answers(self) -> int:
         return len(self.ids_BT) if self.lengths_BT is None else round(float(self.shares_BT.sum()))
 
-    @property
+    @cached_property
     def mask(self) -> Mask:
         return CAUSAL if self.branches_BT is None else branch_mask(self.branches_BT)
 
     def to(self, device: str | torch.device) -> "RolloutBatch":
-        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if value is not None})
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -203,14 +205,19 @@ def hidden_states(model: Decoder, batch: RolloutBatch, dtype: torch.dtype) -> Te
         return model(batch.ids_BT, positions_BT=batch.positions_BT, mask=batch.mask)
 
 
-def told(model: Decoder, batch: RolloutBatch, dtype: torch.dtype, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies [B, T] of a batch's labels; 0 where there are none."""
-    return label_logprobs(model, hidden_states(model, batch, dtype), batch.labels_BT, dtype, temperature)
+def told(
+    model: Decoder, batch: RolloutBatch, dtype: torch.dtype, temperature: float, *, entropy: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies [B, T] of a batch's labels; 0 where there are none, and without `entropy`."""
+    hidden_BTD = hidden_states(model, batch, dtype)
+    return label_logprobs(model, hidden_BTD, batch.labels_BT, dtype, temperature, entropy=entropy)
 
 
-def judged(model: Any, batch: RolloutBatch, dtype: torch.dtype, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+def judged(
+    model: Any, batch: RolloutBatch, dtype: torch.dtype, temperature: float, *, entropy: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
     """The same, and the values [B, T] by the value model that the policy has."""
     hidden_BTD = hidden_states(model, batch, dtype)
-    logprobs_BT, entropies_BT = label_logprobs(model, hidden_BTD, batch.labels_BT, dtype, temperature)
+    logprobs_BT, entropies_BT = label_logprobs(model, hidden_BTD, batch.labels_BT, dtype, temperature, entropy=entropy)
     values_BT = model.value(hidden_BTD, batch.ids_BT, dtype, positions_BT=batch.positions_BT, mask=batch.mask)
     return logprobs_BT, entropies_BT, values_BT * batch.answered_BT

@@ -50,7 +50,7 @@ def summed_logprobs(model: Decoder, rows: AnswerRows, dtype: torch.dtype) -> Ten
     """[A]: the log-probability of each answer in some rows, its end included, given its prompt."""
     hidden_ND = hidden_states(model, rows, dtype).flatten(0, 1)[rows.sources_N]
     cap = model.config.logit_softcap
-    logprobs_N, _ = token_logprobs(hidden_ND, model.output.weight, rows.tokens_N, dtype, cap=cap)
+    logprobs_N, _ = token_logprobs(hidden_ND, model.output.weight, rows.tokens_N, dtype, cap=cap, entropy=False)
     sums_A = torch.zeros(len(rows.numbers_A), device=logprobs_N.device)
     return sums_A.index_add(0, rows.owners_N, logprobs_N)
 
