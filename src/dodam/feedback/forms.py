@@ -74,7 +74,7 @@ def ranking(row: Mapping[str, Any]) -> Entry:
         ranks = tuple(ranks_of(ranks, len(texts), all_bad))
         if shown is not None and not isinstance(shown, list):
             raise DataError("`shown` must be a list")
-        check_shown(shown, len(texts))
+        check_shown(shown, texts)
         given = [hash_of(text, origin) for text, origin in zip(texts, origins or [{}] * len(texts), strict=True)]
         check_texts(texts, given, ranks)
     found = Entry(
@@ -184,8 +184,8 @@ def conversation(row: Mapping[str, Any]) -> Entry:
 
 
 def pairs(row: Row) -> Iterator[tuple[str, str]]:
-    """The better and the worse answer of every pair of a ranking that is no tie."""
-    ranked = sorted(zip(row["ranks"], row["answers"], strict=True), key=lambda one: one[0])
+    """The better and the worse answer of every pair of a ranking that is no tie; what two models said alike is one."""
+    ranked = sorted(dict.fromkeys(zip(row["ranks"], row["answers"], strict=True)), key=lambda one: one[0])
     for (better, chosen), (worse, rejected) in combinations(ranked, 2):
         if better < worse:
             yield chosen, rejected

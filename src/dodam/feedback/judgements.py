@@ -49,14 +49,13 @@ def add_ranking(
     created: float | None = None,
 ) -> Saved:
     """Store a ranking of candidates (`answers`: their ids). `ranks`: 1 is best, equal is a tie; None only with
-    `all_bad`, when all tie. `shown`: each answer's place on the screen, from 0. What the annotator said before about
-    the same answers is superseded; one who is not known (`""`) supersedes nobody."""
+    `all_bad`, when all tie. `shown`: each answer's place on the screen, from 0; answers of one text may share it. What
+    the annotator said before about the same answers is superseded; one who is not known (`""`) supersedes nobody."""
     id = name_of(id, "the id of a ranking")
     ranks = ranks_of(ranks, len(answers), all_bad)
-    check_shown(shown, len(answers))
     seconds = seconds_of(seconds)
     annotator = add_annotator(session, annotator).name
-    check_answers(session, prompt, answers, ranks)
+    check_shown(shown, check_answers(session, prompt, answers, ranks))
     subject = hash_of(annotator, sorted(answers)) if annotator else id
     there = session.scalar(select(Ranking).where(Ranking.id == id))
     if there is not None:
@@ -203,20 +202,30 @@ def ranks_of(ranks: Sequence[int] | None, number: int, all_bad: bool) -> list[in
     return [order.index(rank) + 1 for rank in ranks]
 
 
-def check_shown(shown: Sequence[int] | None, number: int) -> None:
-    if shown is not None and sorted(shown) != list(range(number)):
-        raise DataError(f"`shown` must have each place from 0 to {number - 1} once, not {list(shown)}")
+def check_shown(shown: Sequence[int] | None, texts: Sequence[str]) -> None:
+    """DataError unless every place from 0 on is taken, each by one text: two answers that say the same may share it."""
+    if shown is None:
+        return
+    numbers = all(type(place) is int for place in shown)
+    places = sorted(set(shown)) if numbers else []
+    if len(shown) != len(texts) or not numbers or places != list(range(len(places))):
+        raise DataError(f"`shown` must have each place from 0 to {len(texts) - 1} once, not {list(shown)}")
+    if len(set(zip(shown, texts, strict=True))) > len(places):
+        raise DataError(f"`shown` has two texts in one place: {list(shown)}")
 
 
-def check_answers(session: "Session", prompt: str, answers: Sequence[str], ranks: Sequence[int]) -> None:
-    """DataError unless all are different answers to the prompt, and the same text has the same rank."""
+def check_answers(session: "Session", prompt: str, answers: Sequence[str], ranks: Sequence[int]) -> list[str]:
+    """The texts of answers. DataError unless all are different answers to the prompt, and the same text has the same
+    rank."""
     check_prompt(session, prompt)
     found = session.scalars(select(Candidate).where(Candidate.prompt == prompt, Candidate.id.in_(answers)))
     texts = {candidate.id: candidate.text for candidate in found}
     for answer in answers:
         if answer not in texts:
             raise DataError(f"{answer} is no answer to the prompt {prompt}", mend="It may have been deleted.")
-    check_texts([texts[answer] for answer in answers], answers, ranks)
+    said = [texts[answer] for answer in answers]
+    check_texts(said, answers, ranks)
+    return said
 
 
 def check_texts(texts: Sequence[str], answers: Sequence[Any], ranks: Sequence[int]) -> None:

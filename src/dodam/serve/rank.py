@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, model_validator
 
+from dodam.errors import DataError
 from dodam.feedback.judgements import add_demonstration, add_ranking, undo
 from dodam.feedback.store import Store
-from dodam.serve.candidates import beginning, sample, to_rank
+from dodam.serve.candidates import beginning, candidates_of, chat_models, sample, to_rank
 from dodam.serve.feedback import Feedback, admit_annotator
 from dodam.serve.protocol import APIError
 from dodam.serve.routes import CLIENT_LEFT, Left, Service, failure
@@ -149,7 +150,7 @@ async def sampled_answer(service: Service, feedback: Feedback, prompt: str, requ
     """One answer of the served models to a prompt of the store, to be edited. APIError if it is empty."""
     asked = await feedback.ask(lambda store: store.prompt(prompt))
     try:
-        ids = await sample(service, feedback, prompt, asked.messages, 1, request)
+        ids = await sample(service, feedback, prompt, asked.messages, {chat_models(service)[0]: 1}, request)
     except Left:
         return Response(status_code=CLIENT_LEFT)
     except Stopped as error:
@@ -192,15 +193,22 @@ async def next_task(service: Service, feedback: Feedback, name: str, request: Re
 
 
 def store_ranking(store: Store, body: RankingBody, annotator: str, guideline: str) -> dict:
-    """The ranking with its edits, all of it or nothing."""
+    """The ranking with its edits, all of it or nothing. Candidates that say the same have the same rank and place."""
     who = {"annotator": annotator, "guideline": guideline, "prompt": body.prompt}
+    if len(body.ranks) != len(body.shown):
+        raise DataError(f"there are {len(body.shown)} answers and {len(body.ranks)} ranks")
+    places = [(one, place) for place, shown in enumerate(body.shown) for one in candidates_of(shown)]
 
     def work(session: "Session") -> dict:
         for edit in body.edits:
-            add_demonstration(session, id=edit_id(body.id, edit.id), text=edit.text, edited=edit.id, **who)
-        shown = list(range(len(body.shown)))
-        said = {"ranks": body.ranks, "all_bad": body.all_bad, "seconds": body.seconds, "shown": shown}
-        saved = add_ranking(session, id=body.id, answers=body.shown, **said, **who)
+            edited = candidates_of(edit.id)[0]
+            add_demonstration(session, id=edit_id(body.id, edited), text=edit.text, edited=edited, **who)
+        said = {
+            "answers": [one for one, _ in places],
+            "ranks": [body.ranks[place] for _, place in places],
+            "shown": [place for _, place in places],
+        }
+        saved = add_ranking(session, id=body.id, all_bad=body.all_bad, seconds=body.seconds, **said, **who)
         return {"id": saved.id, "new": saved.new, "supersedes": saved.supersedes}
 
     return store.database.write(work)
@@ -211,7 +219,7 @@ def undo_ranking(store: Store, body: UndoBody, annotator: str) -> dict:
 
     def work(session: "Session") -> dict:
         for edit in body.edits:
-            undo(session, edit_id(body.id, edit), annotator)
+            undo(session, edit_id(body.id, candidates_of(edit)[0]), annotator)
         return {"id": body.id, "was": undo(session, body.id, annotator)}
 
     return store.database.write(work)
