@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dodam import cli
 from dodam.data.conversation import CHAT_TEMPLATE
-from dodam.errors import StorageError
+from dodam.errors import DataError, StorageError
 from dodam.feedback.store import Store, open_store
 from dodam.flags import parse
 from dodam.generate.engine import Engine
@@ -26,6 +26,7 @@ from dodam.serve.auth import Keys
 from dodam.serve.feedback import open_feedback, read_material
 from dodam.serve.limits import Limits, Rate
 from dodam.serve.metrics import Metrics
+from dodam.serve.rank import Edit, RankingBody, UndoBody, store_ranking, undo_ranking
 from dodam.serve.routes import Served, Service
 from dodam.serve.worker import Worker
 from talking_models import Babbler, Reciter, make_decoder, make_tokenizer, write_model
@@ -204,6 +205,31 @@ def test_sent_again_is_not_said_again(tmp_path: Path, candidates: str) -> None:
 
     with open_service(tmp_path, prompts=(candidates,)) as service:
         play(service, story)
+
+
+def test_an_edit_sent_from_two_tabs_counts_once(tmp_path: Path) -> None:
+    """The second tab sends the draft of the first with other ranks; the id is taken, so it sends it under another."""
+    with open_store(tmp_path / "f.sqlite", create=True) as store:
+        prompt = store.add_prompt("?")
+        answers = store.add_candidates(prompt, ["가", "나"], [{"model": "m"}] * 2)
+
+        def send(id: str, text: str, ranks: list[int]) -> None:
+            edits = [Edit(id=answers[0], text=text)]
+            body = RankingBody(id=id, prompt=prompt, shown=answers, ranks=ranks, edits=edits, seconds=1)
+            store_ranking(store, body, "kim", "")
+
+        def edited() -> list[str]:
+            return [row["messages"][-1]["content"] for row in store.demonstrations(("edited",))]
+
+        send("first-tab", "고침", [1, 2])
+        with pytest.raises(DataError, match="that of another"):
+            send("first-tab", "더 고침", [2, 1])
+        send("second-tab", "더 고침", [2, 1])
+        assert [row["id"] for row in store.rankings()] == ["second-tab"]
+        assert edited() == ["더 고침"]
+        undo_ranking(store, UndoBody(id="second-tab", edits=[answers[0]]), "kim")
+        assert [row["id"] for row in store.rankings()] == ["first-tab"]
+        assert edited() == ["고침"], "what it had superseded counts again"
 
 
 def test_undo_and_skip_and_back(tmp_path: Path, candidates: str) -> None:

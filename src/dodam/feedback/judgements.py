@@ -100,7 +100,8 @@ def add_demonstration(
     created: float | None = None,
 ) -> Saved:
     """Store an answer that a person wrote; `edited` is the candidate it was made of. A correction names the
-    demonstration that it `supersedes`, which must be the same person's on the same prompt."""
+    demonstration that it `supersedes`, which must be the same person's on the same prompt; an edit supersedes the same
+    person's earlier one of the same candidate in any case."""
     id, text = name_of(id, "the id of a demonstration"), text_of(text, "the answer")
     seconds = seconds_of(seconds)
     annotator = add_annotator(session, annotator).name
@@ -113,6 +114,11 @@ def add_demonstration(
         check_same(id, "demonstration", before == (prompt, annotator, edited, text))
         return Saved(id, new=False, supersedes=there.supersedes)
     subject = id
+    if supersedes is None and edited is not None and annotator:
+        mine = (Demonstration.annotator == annotator, Demonstration.candidate == edited, current(Demonstration))
+        supersedes = session.scalar(
+            select(Demonstration.id).where(*mine).order_by(Demonstration.number.desc()).limit(1)
+        )
     if supersedes is not None:
         earlier = session.scalar(select(Demonstration).where(Demonstration.id == supersedes))
         if earlier is None or (earlier.prompt, earlier.annotator) != (prompt, annotator):
