@@ -318,18 +318,39 @@ def test_random_prompts_are_all_met(tmp_path: Path) -> None:
 
 
 def test_a_new_model_is_judged_again(store: Store) -> None:
-    ((prompt, answers),) = filled(store)
-    rank(store, prompt, answers, [1, 2, 3], annotator="a")
-    assert store.next_prompt("a", model="runs/sft") is None
-    assert store.next_prompt("a", model="runs/ppo").id == prompt
-    assert store.progress("a", model="runs/ppo").done == 0
+    prompt = store.add_prompt("하나")
+    origins = [{"model": "m", "weights": weights} for weights in ("old", "old", "new")]
+    old, older, new = store.add_candidates(prompt, ["a", "b", "c"], origins)
+    given = store.add_candidates(prompt, ["d", "e"])
+
+    def asked(*weights: str) -> bool:
+        found = store.next_prompt("a", weights=weights) is not None
+        assert store.progress("a", weights=weights).done == 1 - found
+        store.release(prompt, "a")
+        return found
+
+    rank(store, prompt, [old, older], [1, 2], id="before", annotator="a")
+    assert not asked() and not asked("old") and not asked("old", "old")
+    assert asked("new") and asked("old", "new"), "the two were not compared"
+    rank(store, prompt, [old, new], [1, 2], id="both", annotator="a")
+    assert not asked("new") and not asked("old", "new") and asked("newest") and asked("new", "newest")
+    rank(store, prompt, given, [1, 2], id="given", annotator="a")
+    assert not asked("newest"), "answers of a file have no weights"
+
+
+def test_what_is_left_out_is_no_part_of_the_whole(store: Store) -> None:
+    (first, answers), (second, _) = filled(store, prompts=2)
+    rank(store, first, answers, [1, 2, 3], annotator="a")
+    assert store.next_prompt("a", without=[second]) is None
+    progress = store.progress("a", without=[first, second])
+    assert (progress.done, progress.skipped, progress.total) == (1, 0, 1)
+    assert store.next_prompt("a", without=[first]).id == second
 
 
 def test_prompts_to_write_to_are_counted_apart(store: Store) -> None:
     ((prompt, answers),) = filled(store)
     rank(store, prompt, answers, [1, 2, 3], annotator="a")
-    assert store.next_prompt("a", purpose="write", sources=("elsewhere",)) is None
-    assert store.next_prompt("a", purpose="write", sources=("file",)).id == prompt
+    assert store.next_prompt("a", purpose="write").id == prompt
     store.add_demonstration(id="d", prompt=prompt, text="답", annotator="a")
     assert store.next_prompt("a", purpose="write") is None
     assert store.progress("a", purpose="write").done == 1

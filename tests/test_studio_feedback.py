@@ -287,7 +287,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_stored(tmp_path: Path, cand
         play(service, story)
 
 
-def test_prompts_that_cannot_be_ranked_are_skipped_and_named(tmp_path: Path) -> None:
+def test_prompts_that_cannot_be_ranked_are_left_out_and_named(tmp_path: Path) -> None:
     path = write_rows(
         tmp_path / "prompts.jsonl",
         {"prompt": "너무 긴 " * 200},
@@ -300,8 +300,33 @@ def test_prompts_that_cannot_be_ranked_are_skipped_and_named(tmp_path: Path) -> 
         told = " ".join(found["skipped"])
         assert "tokens" in told and "“너무 긴 너무 긴" in told
         assert "no two different answers to “짧은 것”" in told
+        assert await c.ask("next") == found | {"skipped": []}, "nor is the model asked again"
+        assert (await c.ask("next", name="lee"))["skipped"] == []
+        assert c.store.progress("kim").skipped == 0, "nobody has said so"
+
+    async def later(c: Caller) -> None:
+        found = await c.ask("next")
+        assert found["task"]["messages"][0]["content"] == "짧은 것", "of other models it is asked"
 
     with open_service(tmp_path, prompts=(path,), models="same") as service:
+        play(service, story)
+    with open_service(tmp_path, prompts=(path,)) as service:
+        play(service, later)
+
+
+def test_a_new_checkpoint_is_judged_again_in_the_same_store(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "prompts.jsonl", {"prompt": "?"})
+
+    async def story(c: Caller) -> None:
+        task = (await c.ask("next"))["task"]
+        await c.ask("rankings", ranking(task, [1] * len(task["answers"]), id=f"of-{len(list(c.store.rankings()))}-old"))
+        assert (await c.ask("next"))["task"] is None
+        assert len(list(c.store.rankings())) == len(service.models["a"].origin["weights"]) // 3
+
+    with open_service(tmp_path, prompts=(path,)) as service:
+        play(service, story)
+    with open_service(tmp_path, prompts=(path,)) as service:
+        service.models["a"] = replace(service.models["a"], origin={"weights": "a" * 6})
         play(service, story)
 
 

@@ -7,7 +7,7 @@ when it raises, nothing was written. Any number of threads and processes may use
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -164,16 +164,17 @@ class Store:
         choice: "Choice" = "random",
         *,
         purpose: "Purpose" = "rank",
-        model: str = "",
-        sources: Sequence[str] = (),
+        weights: Collection[str] = (),
+        without: Collection[str] = (),
         lease: float = 900.0,
     ) -> "Asked | None":
         """Lend the annotator a prompt: the one they have open, else one with the fewest rankings that they have not
-        done or skipped and nobody else has open; `uncertain` prefers what the reward model knows least. None: all
-        done."""
+        done or skipped and nobody else has open; `uncertain` prefers what the reward model knows least. With `weights`,
+        those of the models that answer now, rankings of other models' answers do not count; prompts in `without` are
+        left out. None: all done."""
         from dodam.feedback import prompts
 
-        choices: dict[str, Any] = {"purpose": purpose, "model": model, "sources": sources, "lease": lease}
+        choices: dict[str, Any] = {"purpose": purpose, "weights": weights, "without": without, "lease": lease}
         return self.database.write(lambda session: prompts.next_prompt(session, annotator, choice, **choices))
 
     def release(self, prompt: str, annotator: str) -> None:
@@ -195,13 +196,18 @@ class Store:
         self.database.write(lambda session: prompts.unskip(session, prompt, annotator))
 
     def progress(
-        self, annotator: str, *, purpose: "Purpose" = "rank", model: str = "", sources: Sequence[str] = ()
+        self,
+        annotator: str,
+        *,
+        purpose: "Purpose" = "rank",
+        weights: Collection[str] = (),
+        without: Collection[str] = (),
     ) -> "Progress":
-        """How many of the prompts the annotator has done and skipped."""
+        """How many of the prompts the annotator has done and skipped, as `next_prompt` counts."""
         from dodam.feedback import prompts
 
         with self.database.read() as session:
-            return prompts.progress(session, annotator, purpose=purpose, model=model, sources=sources)
+            return prompts.progress(session, annotator, purpose=purpose, weights=weights, without=without)
 
     def set_uncertainty(self, values: Mapping[str, float]) -> None:
         """How little the reward model knows about prompts, by their ids."""

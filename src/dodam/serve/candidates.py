@@ -95,6 +95,11 @@ def chat_models(service: Service) -> list[str]:
     return [name for name, served in service.models.items() if served.tokenizer.chat_template is not None]
 
 
+def served_weights(service: Service) -> list[str]:
+    """What tells each model that can answer from other checkpoints."""
+    return [str(service.models[name].origin.get("weights")) for name in chat_models(service)]
+
+
 def ours(service: Service, answers: "Sequence[Candidate]", share: int) -> "dict[str, list[Candidate]]":
     """Of each model, as it is served now, the first `share` different answers."""
     found = {}

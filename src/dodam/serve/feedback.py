@@ -60,6 +60,10 @@ class Feedback:
     known: dict[str, bytes] = field(default_factory=dict)
     """Annotators whose key was found right, with its hash: the store takes its time to compare keys, on purpose."""
 
+    unaskable: set[str] = field(default_factory=set)
+    """Prompts to which the models served now gave no two different answers, or that do not fit them: left out as long
+    as this server runs. That is no judgement of a person, so nothing is stored of it."""
+
     async def ask(self, act: "Callable[[Store], T]") -> T:
         """Run `act` on the store in a thread. What it refuses is an APIError: 409 for an id that says something else
         already, 400 for what cannot be meant, 503 for a store that is locked, full or gone."""

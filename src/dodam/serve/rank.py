@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 from dodam.errors import DataError
 from dodam.feedback.judgements import add_demonstration, add_ranking, undo
 from dodam.feedback.store import Store
-from dodam.serve.candidates import beginning, candidates_of, chat_models, sample, to_rank
+from dodam.serve.candidates import beginning, candidates_of, chat_models, sample, served_weights, to_rank
 from dodam.serve.feedback import Feedback, admit_annotator
 from dodam.serve.protocol import APIError
 from dodam.serve.routes import CLIENT_LEFT, Left, Service, failure
@@ -163,11 +163,16 @@ async def sampled_answer(service: Service, feedback: Feedback, prompt: str, requ
 
 
 async def next_task(service: Service, feedback: Feedback, name: str, request: Request) -> Any:
-    """A prompt with answers to rank, how far the annotator is, and what was skipped because it could not be asked."""
+    """A prompt with answers to rank, how far the annotator is, and what was left out because it could not be asked. A
+    prompt that was ranked with answers of other models than are served now is asked again."""
     told: list[str] = []
+    weights = served_weights(service)
     try:
         while True:
-            asked = await feedback.ask(lambda store: store.next_prompt(name, feedback.choose))
+            without = tuple(feedback.unaskable)
+            asked = await feedback.ask(
+                lambda store, out=without: store.next_prompt(name, feedback.choose, weights=weights, without=out)
+            )
             answers = []
             try:
                 if asked is not None:
@@ -177,12 +182,14 @@ async def next_task(service: Service, feedback: Feedback, name: str, request: Re
                 if error.body["error"]["param"] != "messages" or asked is None or len(told) == MOST_SKIPPED:
                     raise  # it is not the prompt's fault
                 told.append(str(error))
-                await feedback.ask(lambda store, prompt=asked.id: store.skip(prompt, name))
+                feedback.unaskable.add(asked.id)
+                await feedback.ask(lambda store, prompt=asked.id: store.release(prompt, name))
     except Left:
         return Response(status_code=CLIENT_LEFT)
     except Stopped as error:
         raise failure(error) from None
-    done = await feedback.ask(lambda store: store.progress(name))
+    without = tuple(feedback.unaskable)
+    done = await feedback.ask(lambda store: store.progress(name, weights=weights, without=without))
     task = asked and {
         "prompt": asked.id,
         "messages": asked.messages,
