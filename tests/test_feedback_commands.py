@@ -92,6 +92,24 @@ def test_conversations_go_out_and_come_in(judged: str, tmp_path: Path, capsys: p
     assert command(capsys, "import", new, out)["demonstrations"] == 2
     with open_store(new) as store:
         assert list(store.demonstrations()) == rows[:2]
+        assert rows[1]["origin"]["model"] == "runs/sft"
+    assert command(capsys, "import", judged, out)["known"] == 2, "a store's own export is what it has already"
+    with open_store(judged) as store:
+        assert store.counts()["candidates"] == 9
+
+
+def test_rows_that_differ_in_origins_or_original_alone_are_two(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    one = {"prompt": "수도는?", "answers": ["서울", "부산"], "ranks": [1, 2]}
+    edit = {"messages": USER + answer("서울입니다.")}
+    rows = jsonl(
+        tmp_path / "rows.jsonl",
+        *(one | {"origins": [{"model": model}, {"model": "z"}]} for model in "ab"),
+        *(edit | {"original": original} for original in ("서울", "부산")),
+        edit | {"original": "부산", "origin": {"model": "a"}},
+    )
+    found = command(capsys, "import", tmp_path / "new.sqlite", rows)
+    assert (found["rankings"], found["demonstrations"], found["known"]) == (2, 3, 0)
+    assert command(capsys, "import", tmp_path / "new.sqlite", rows)["known"] == 5
 
 
 @pytest.mark.parametrize("form", ["trl", "openai"])

@@ -21,7 +21,8 @@ Form = Literal["rankings", "trl", "openai", "conversations"]
 @dataclass(frozen=True)
 class Entry:
     """A row to store: a prompt, perhaps with answers, perhaps with what somebody said of them. `ranks` None: answers
-    that are yet to be ranked; `demonstration`: what a person wrote, and `original` what it was made of."""
+    that are yet to be ranked; `demonstration`: what a person wrote, and `original` what it was made of, which
+    has the one origin there is then."""
 
     prompt: Messages
     answers: tuple[str, ...] = ()
@@ -118,7 +119,9 @@ def with_id(found: Entry) -> Entry:
     """With an id that follows from the content, where the row has none: brought in twice it is one ranking."""
     if found.id:
         return found
-    content = (found.prompt, found.answers, found.ranks, found.all_bad, found.annotator, found.demonstration)
+    content = [found.prompt, found.answers, found.ranks, found.all_bad, found.annotator, found.demonstration]
+    if found.original is not None or any(found.origins):
+        content += [found.original, found.origins]
     return replace(found, id=hash_of(*content))
 
 
@@ -178,6 +181,7 @@ def conversation(row: Mapping[str, Any]) -> Entry:
             prompt=messages_of(messages[:-1]),
             demonstration=answer,
             original=None if original is None else text_of(original, "the original"),
+            origins=() if original is None else (origin_of(row.get("origin") or {}),),
             **said(row),
         )
     )
