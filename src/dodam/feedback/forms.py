@@ -198,7 +198,7 @@ def pairs(row: Row) -> Iterator[tuple[str, str]]:
 def as_trl(row: Row) -> Iterator[Row]:
     """A ranking as TRL's conversational pairs."""
     for chosen, rejected in pairs(row):
-        yield {"prompt": row["prompt"], "chosen": answered(chosen), "rejected": answered(rejected)}
+        yield {"prompt": row["prompt"], "chosen": answered(chosen), "rejected": answered(rejected)} | by(row)
 
 
 def as_openai(row: Row) -> Iterator[Row]:
@@ -208,7 +208,12 @@ def as_openai(row: Row) -> Iterator[Row]:
             "input": {"messages": row["prompt"]},
             "preferred_output": answered(chosen),
             "non_preferred_output": answered(rejected),
-        }
+        } | by(row)
+
+
+def by(row: Row) -> Row:
+    """Whose judgement it is, where that is known: two people may disagree, one may not."""
+    return {"annotator": row["annotator"]} if row["annotator"] else {}
 
 
 def answered(text: str) -> Messages:
