@@ -307,6 +307,15 @@ def test_uncertain_prompts_first(store: Store) -> None:
     assert "not a number" in told(lambda: store.set_uncertainty({prompts[0]: float("nan")}))
 
 
+def test_a_prompt_deleted_meanwhile_spoils_no_uncertainty(store: Store) -> None:
+    (kept, _), (other, _) = filled(store, prompts=2)
+    key = new_key()
+    gone, _ = store.collect(key, "하나", "둘", {})
+    store.delete_by_key(key)
+    assert store.set_uncertainty({kept: 0.1, gone: 0.9, other: 0.5}) == {gone}
+    assert [store.next_prompt(name, "uncertain").id for name in "ab"] == [other, kept]
+
+
 def test_random_prompts_are_all_met(tmp_path: Path) -> None:
     with open_store(tmp_path / "f.sqlite", create=True) as store:
         filled(store, prompts=2)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import delete, exists, func, or_, select
+from sqlalchemy import bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dodam.errors import DataError
@@ -335,11 +335,16 @@ def progress(
     )
 
 
-def set_uncertainty(session: "Session", values: Mapping[str, float]) -> None:
-    """Write how little the reward model knows about prompts, by their ids; the largest is asked first."""
+def set_uncertainty(session: "Session", values: Mapping[str, float]) -> set[str]:
+    """Write how little the reward model knows about prompts, by their ids; the largest is asked first. Returns the ids
+    that are gone: somebody may have deleted them while the others were scored."""
     for prompt, value in values.items():
-        check_prompt(session, prompt)
         if value != value:
             raise DataError(f"the uncertainty of prompt {prompt} is not a number")
-        row = session.scalars(select(Prompt).where(Prompt.id == prompt)).one()
-        row.uncertainty = float(value)
+    there = values.keys() & set(session.scalars(select(Prompt.id)))
+    rows = [{"of": prompt, "value": float(values[prompt])} for prompt in values if prompt in there]
+    if rows:
+        table = Prompt.metadata.tables[Prompt.__tablename__]
+        known = update(table).where(table.c.id == bindparam("of")).values(uncertainty=bindparam("value"))
+        session.connection().execute(known, rows)
+    return set(values) - there

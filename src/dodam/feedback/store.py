@@ -209,11 +209,11 @@ class Store:
         with self.database.read() as session:
             return prompts.progress(session, annotator, purpose=purpose, weights=weights, without=without)
 
-    def set_uncertainty(self, values: Mapping[str, float]) -> None:
-        """How little the reward model knows about prompts, by their ids."""
+    def set_uncertainty(self, values: Mapping[str, float]) -> set[str]:
+        """How little the reward model knows about prompts, by their ids; returns the ids that are gone."""
         from dodam.feedback import prompts
 
-        self.database.write(lambda session: prompts.set_uncertainty(session, values))
+        return self.database.write(lambda session: prompts.set_uncertainty(session, values))
 
     # What people say
 
