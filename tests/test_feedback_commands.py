@@ -142,6 +142,31 @@ def test_exported_pairs_are_what_the_training_stages_read(judged: str, tmp_path:
         assert sorted(pair for pairs in found for pair in pairs) == wanted
 
 
+def test_an_older_ranking_that_comes_in_later_supersedes_nothing(place: str, tmp_path: Path, capsys) -> None:
+    def brought(day: str, ranks: list[int], time: str) -> dict:
+        row = {"prompt": "수도는?", "answers": ["서울", "부산"], "ranks": ranks, "id": day, "annotator": "kim"}
+        return command(capsys, "import", place, jsonl(tmp_path / f"{day}.jsonl", row | {"time": time}))
+
+    def counting() -> list[str]:
+        with open_store(place) as store:
+            return [row["id"] for row in store.rankings()]
+
+    assert brought("tuesday", [2, 1], "2026-05-02T00:00:00+00:00")["superseded"] == 0
+    assert brought("monday", [1, 2], "2026-05-01T00:00:00+00:00")["superseded"] == 0
+    assert counting() == ["tuesday"]
+    assert brought("wednesday", [1, 2], "2026-05-03T00:00:00+00:00")["superseded"] == 1
+    assert brought("future", [2, 1], "2999-01-01T00:00:00+00:00")["superseded"] == 1
+    with open_store(place) as store:
+        asked = next(store.prompts())
+        store.add_ranking(
+            id="now", prompt=asked.id, answers=[one.id for one in asked.answers], ranks=[1, 2], annotator="kim"
+        )
+    assert counting() == ["now"]
+    with open_store(place) as store:
+        store.undo("now", "kim")
+    assert counting() == ["future"]
+
+
 EQUAL = [
     {"prompt": "수도는?", "chosen": "서울", "rejected": "부산"},
     {"prompt": USER, "chosen": answer("서울"), "rejected": answer("부산")},

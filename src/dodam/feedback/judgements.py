@@ -63,7 +63,8 @@ def add_ranking(
         before = (there.prompt, there.annotator, there.all_bad, {one.candidate: one.rank for one in found})
         check_same(id, "ranking", before == (prompt, annotator, all_bad, dict(zip(answers, ranks, strict=True))))
         return Saved(id, new=False, supersedes=there.supersedes)
-    supersedes = newest(session, Ranking, subject) if annotator else None
+    before = newest(session, Ranking, subject) if annotator else None
+    created, supersedes = when(session, Ranking, before, created)
     session.add(
         Ranking(
             id=id,
@@ -74,7 +75,7 @@ def add_ranking(
             seconds=seconds,
             guideline=storable(guideline),
             supersedes=supersedes,
-            created=now() if created is None else created,
+            created=created,
             undone=None,
         )
     )
@@ -124,6 +125,7 @@ def add_demonstration(
         if earlier is None or (earlier.prompt, earlier.annotator) != (prompt, annotator):
             raise DataError(f"{annotator} has written no demonstration {supersedes} to this prompt")
         subject = earlier.subject
+    created, supersedes = when(session, Demonstration, supersedes, created)
     session.add(
         Demonstration(
             id=id,
@@ -135,7 +137,7 @@ def add_demonstration(
             seconds=seconds,
             guideline=storable(guideline),
             supersedes=supersedes,
-            created=now() if created is None else created,
+            created=created,
             undone=None,
         )
     )
@@ -156,9 +158,9 @@ def add_thumb(session: "Session", *, id: str, answer: str, up: bool, annotator: 
         check_same(id, "thumb", (there.candidate, there.annotator, there.up) == (answer, annotator, up))
         return Saved(id, new=False, supersedes=there.supersedes)
     subject = hash_of(annotator, answer)
-    supersedes = newest(session, Thumb, subject)
+    created, supersedes = when(session, Thumb, newest(session, Thumb, subject), None)
     said = Thumb(id=id, subject=subject, candidate=answer, annotator=annotator, up=up, supersedes=supersedes)
-    said.created, said.undone = now(), None
+    said.created, said.undone = created, None
     session.add(said)
     return Saved(id, new=True, supersedes=supersedes)
 
@@ -187,6 +189,16 @@ def undo(session: "Session", id: str, annotator: str) -> Literal["ranking", "dem
 def newest(session: "Session", table: "Said", subject: str) -> str | None:
     """The id of what counts on a subject now."""
     return session.scalar(select(table.id).where(table.subject == subject, current(table)))
+
+
+def when(session: "Session", table: "Said", before: str | None, created: float | None) -> tuple[float, str | None]:
+    """When something is said that would supersede `before`, and what it does supersede: nothing where it is brought in
+    and older. What is said now comes after all else, whatever the clock says; nothing comes from the future."""
+    earlier = None if before is None else session.scalar(select(table.created).where(table.id == before))
+    if created is None:
+        return max(now(), earlier or 0.0), before
+    created = min(created, now())
+    return created, before if earlier is None or created >= earlier else None
 
 
 def ranks_of(ranks: Sequence[int] | None, number: int, all_bad: bool) -> list[int]:
