@@ -155,6 +155,14 @@ def test_live_answers_come_from_all_models_and_do_not_say_from_which(tmp_path: P
         play(service, story)
 
 
+def test_only_line_ends_part_the_prompts_of_a_text_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("하나\u2028하나 더?\r\n\r\n둘\x0b\x85?\n".encode())
+    material = read_material((str(path),), "", ())
+    found = [(where.rpartition(":")[2], prompt) for where, (prompt, _, _) in material.prompts]
+    assert found == [("1", "하나\u2028하나 더?"), ("3", "둘\x0b\x85?")]
+
+
 def test_the_order_is_shuffled_anew_for_each_annotator(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "one.jsonl", {"prompt": "?", "answers": list("abcdefgh")})
 

@@ -201,7 +201,7 @@ def read_prompts(path: str) -> Iterator[tuple[str, tuple[Any, list[str], str]]]:
     source = Path(path).name
     if Path(path).suffix == ".txt":
         try:
-            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # a prompt may hold U+2028
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=path) from None
         except ValueError:
