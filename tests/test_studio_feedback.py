@@ -490,11 +490,43 @@ def test_annotators_by_key(tmp_path: Path, candidates: str) -> None:
         assert (await c.ask("next", Authorization="Bearer secret-of-kim"))["progress"]
         assert (await c.ask("next", name="somebody"))["progress"]
 
+    async def later_with_an_api_key(c: Caller) -> None:
+        assert (await c.ask("next", Authorization="Bearer secret-of-kim"))["progress"], "one header cannot carry both"
+        assert (await c.refused("next", {}, Authorization="Bearer api"))[0] == 401, "nor is the API's key kim's"
+        assert (await c.ask("next", name="somebody", Authorization="Bearer api"))["progress"]
+        assert (await c.refused("next", {}, name="somebody", Authorization="Bearer secret-of-kim"))[0] == 401
+
     given = ("kim=secret-of-kim", "lee=secret=of=lee")
     with open_service(tmp_path, prompts=(candidates,), annotators=given, keys=("api",)) as service:
         play(service, story)
+    with open_service(tmp_path, keys=("api",)) as service:
+        play(service, later_with_an_api_key)
     with open_service(tmp_path) as service:
         play(service, later)
+
+
+def test_another_name_is_not_another_client(tmp_path: Path, candidates: str) -> None:
+    """A name that no key proves costs nothing: requests are counted by the API's key, or by the address."""
+
+    async def codes(c: Caller, names: list[str], **headers: str) -> list[int]:
+        return [
+            (await c.post("/api/feedback/skip", {"prompt": "none"}, name=name, **headers)).status_code for name in names
+        ]
+
+    async def without_keys(c: Caller) -> None:
+        assert await codes(c, [f"name {number}" for number in range(7)]) == [400] * 5 + [429] * 2
+
+    async def by_key(c: Caller) -> None:
+        one, two, kim = ({"Authorization": f"Bearer {key}"} for key in ("one", "two", "secret"))
+        assert await codes(c, ["a", "b", "c", "d", "e", "f"], **one) == [400] * 5 + [429]
+        assert await codes(c, ["a"], **two) == [400], "another key is another client"
+        assert await codes(c, ["kim"] * 6, **kim) == [400] * 5 + [429]
+
+    with open_service(tmp_path) as service:
+        play(replace(service, rate=Rate(5)), without_keys)
+    with open_service(tmp_path, keys=("one", "two")) as service:
+        service.feedback.store.set_key("kim", "secret")
+        play(replace(service, rate=Rate(5)), by_key)
 
 
 def test_without_a_store_there_is_nothing_to_say(tmp_path: Path) -> None:

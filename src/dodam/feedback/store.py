@@ -89,6 +89,10 @@ class Store:
 
     def admits(self, name: str, key: str = "") -> bool:
         """Whether this key opens the store for the annotator; one without a key, or not yet known, needs none."""
+        return self.proves(name, key) is not False
+
+    def proves(self, name: str, key: str) -> bool | None:
+        """Whether the key is the annotator's; None for one who has none, so that a name is only a name."""
         from dodam.feedback.prompts import spelt
         from dodam.feedback.tables import Annotator
 
@@ -96,7 +100,7 @@ class Store:
             found = session.get(Annotator, spelt(name))
             hashed = found.key_hash if found else None
         if hashed is None:
-            return True
+            return None
         salt, _, digest = hashed.partition("$")
         return hmac.compare_digest(scrypt(key, bytes.fromhex(salt)).hex(), digest)
 

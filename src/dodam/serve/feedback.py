@@ -104,14 +104,14 @@ class Feedback:
         if compare_digest(self.known.get(name, b""), digest(key)):
             return name
         try:
-            right = (not self.annotators or name in self.annotators) and self.store.admits(name, key)
+            proved = self.store.proves(name, key)
         except DataError as error:
             raise APIError(400, str(error), code="no_annotator") from None
         except DodamError as error:
             raise APIError(503, str(error), code="store_failed", kind="server_error") from None
-        if not right:
+        if proved is False or (self.annotators and name not in self.annotators):
             raise APIError(401, f"The key is not that of {name}.", code="invalid_annotator_key")
-        if self.annotators:
+        if proved:
             self.known[name] = digest(key)
         return name
 
@@ -245,18 +245,20 @@ def origin_of(model: str, known: Mapping[str, Any], params: SamplingParams) -> d
 
 
 def admit_annotator(feedback: Feedback, keys: Keys, rate: Rate) -> Callable[[Request], str]:
-    """A dependency that gives the annotator's name. An annotator's own key opens these routes as well as the API's."""
+    """A dependency that gives the annotator's name. An annotator's own key opens these routes as well as the API's.
+    Requests are counted by a name only where a key proves it: names without one cost nothing."""
 
     def admit(request: Request) -> str:
         address = request.client.host if request.client else "unknown"
         try:
             name = feedback.annotator(request)
+            client = f"annotator {name}"
             if name not in feedback.known:
-                keys.check(request.headers.get("authorization"))
+                client = keys.check(request.headers.get("authorization")) or address
         except APIError as error:
             rate.check(f"wrong key {address}" if error.status == 401 else address)
             raise
-        rate.check(f"annotator {name}")
+        rate.check(client)
         return name
 
     return admit
