@@ -699,6 +699,67 @@ class TestPostgres:
             rank(store, *made, [1, 2, 3], id="after", annotator="lee")
             assert [row["id"] for row in store.rankings()] == ["before", "after"]
 
+    def test_deleting_is_told_while_another_program_reads(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import psycopg
+
+        server: Server = request.getfixturevalue("postgres")
+        url, key = server.empty_database(), new_key()
+
+        def traces() -> bool:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("CHECKPOINT")
+            files = [file for file in (server.folder / "data" / "base").rglob("*") if file.is_file()]
+            return any(b"ZZSECRET" in file.read_bytes() for file in files)
+
+        with open_store(url, create=True) as store:
+            store.collect(key, "ZZSECRET", "ZZSECRET", {})
+            with psycopg.connect(url) as reader:
+                reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                reader.execute("SELECT 1 FROM prompts").fetchall()
+                monkeypatch.setattr(database, "PATIENCE", 0.1)
+                assert "its files still hold traces" in told(lambda: store.delete_by_key(key))
+                assert traces() and store.counts()["conversations"] == 0
+            monkeypatch.undo()
+            store.collect(key, "ZZSECRET", "ZZSECRET", {})
+            with psycopg.connect(url) as reader:  # who leaves in time is waited for
+                reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                reader.execute("SELECT 1 FROM prompts").fetchall()
+                leaving = threading.Timer(0.3, reader.rollback)
+                leaving.start()
+                store.delete_by_key(key)
+                leaving.join()
+            assert not traces()
+
+    def test_of_two_in_each_others_way_both_get_through(self, request: pytest.FixtureRequest) -> None:
+        from dodam.feedback import prompts
+
+        with open_store(request.getfixturevalue("postgres").empty_database(), create=True) as store:
+            (one, _), (two, _) = filled(store, prompts=2)
+            for name in ("c", "d"):
+                store.set_key(name, name)
+            store.database.write(
+                lambda session: [prompts.lend(session, id, n, 9e9) for id, n in ((one, "c"), (two, "d"))]
+            )
+            both = threading.Barrier(2, timeout=20)
+            tried = []
+
+            def release(first: str, second: str) -> None:
+                def work(session) -> None:
+                    tried.append(first)
+                    prompts.lend(session, first, "c" if first == one else "d", 9e9 + 1)
+                    if len(tried) <= 2:  # each holds one and wants the other's: one of the two must give way
+                        both.wait()
+                    prompts.lend(session, second, "c" if second == one else "d", 9e9 + 1)
+
+                store.database.write(work)
+
+            with ThreadPoolExecutor(2) as pool:
+                for done in [pool.submit(release, one, two), pool.submit(release, two, one)]:
+                    done.result()
+            assert len(tried) == 3
+
     def test_wrong_urls(self, request: pytest.FixtureRequest) -> None:
         server: Server = request.getfixturevalue("postgres")
         url = server.empty_database()
