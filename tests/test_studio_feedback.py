@@ -33,7 +33,7 @@ from talking_models import Babbler, Reciter, make_decoder, make_tokenizer, write
 
 TUNED = make_tokenizer(CHAT_TEMPLATE)
 PARAMS = {"max_tokens": 8, "temperature": 1.0}
-KEY = "k" * 32
+KEY = "kimchi-0123456789-abcdefghijklmn"
 SECRET = "메일은 kim@example.com 입니다"
 MASKED = "메일은 [EMAIL] 입니다"
 
@@ -53,7 +53,7 @@ def open_service(folder: Path, *, keys: tuple[str, ...] = (), models: str = "two
     same = {"same": Reciter(TUNED.encode("늘 같은 말"), TUNED.end, TUNED.size, context=200)}
     served = {name: make_served(model, name * 3) for name, model in (lively if models == "two" else same).items()}
     wanted: dict[str, Any] = {"answers": 4, "guideline": "", "choose": "random", "annotators": (), "collect": False}
-    wanted |= {"prompts": ()} | asked
+    wanted |= {"prompts": (), "rank_chats": True} | asked
     material = read_material(*(wanted.pop(name) for name in ("prompts", "guideline", "annotators")))
     feedback = open_feedback(str(folder / "feedback.sqlite"), material, **wanted)
     yield Service(
@@ -432,9 +432,34 @@ def test_collecting(tmp_path: Path, stream: bool) -> None:
         for one in (KEY, key):
             assert (await c.ask("delete", {"key": one}))["prompts"] == 1
         assert c.store.counts()["prompts"] == 0
-        assert (await c.post("/v1/chat/completions", body, **{"Dodam-Conversation": "short"})).status_code == 400
+        for easy in ("short", "k" * 32, "20261122113000000"):
+            assert (await c.post("/v1/chat/completions", body, **{"Dodam-Conversation": easy})).status_code == 400
 
     with open_service(tmp_path, collect=True) as service:
+        play(service, story)
+
+
+def test_chats_are_shown_to_annotators_only_when_asked(tmp_path: Path, candidates: str) -> None:
+    """What is collected, judged with a thumb or regenerated is stored, and neither ranked nor written to."""
+
+    async def story(c: Caller) -> None:
+        assert (await c.client.get("/api/feedback")).json()["rank_chats"] is False
+        body = {"model": "a", "messages": [{"role": "user", "content": SECRET}]}
+        assert (await c.post("/v1/chat/completions", body)).status_code == 200
+        await c.ask("candidates", chatted(answers=["첫째", "둘째"]), name="")
+        assert c.store.counts()["conversations"] == 2 and c.store.counts()["prompts"] == 5
+        for route in ("next", "write"):
+            for number in range(4):
+                found = await c.ask(route, name=f"{route} {number}")
+                assert MASKED not in str(found)
+                prompt = found["prompt"] if route == "write" else found["task"] and found["task"]["prompt"]
+                assert (prompt is None) == (number == 3), "the prompts of the file are all"
+            for one in c.store.prompts():
+                for number in range(3):
+                    c.store.release(one.id, f"{route} {number}")
+        assert (await c.ask("next", name="lee"))["progress"] == {"mine": 0, "left": 3}
+
+    with open_service(tmp_path, prompts=(candidates,), collect=True, rank_chats=False) as service:
         play(service, story)
 
 
@@ -470,7 +495,12 @@ def test_a_store_that_fails_is_told_and_spoils_no_chat(
 
 def test_annotators_by_key(tmp_path: Path, candidates: str) -> None:
     async def story(c: Caller) -> None:
-        assert (await c.client.get("/api/feedback")).json() == {"feedback": True, "collect": False, "keys": True}
+        assert (await c.client.get("/api/feedback")).json() == {
+            "feedback": True,
+            "collect": False,
+            "rank_chats": True,
+            "keys": True,
+        }
         kim = {"Authorization": "Bearer secret-of-kim"}
         assert (await c.ask("next", **kim))["task"]
         for name, headers in (("kim", {}), ("lee", kim), ("somebody", kim), ("kim", {"Authorization": "Bearer api"})):
@@ -538,6 +568,7 @@ def test_without_a_store_there_is_nothing_to_say(tmp_path: Path) -> None:
                 assert (await client.get("/api/feedback")).json() == {
                     "feedback": False,
                     "collect": False,
+                    "rank_chats": False,
                     "keys": False,
                 }
                 assert (await client.post("/api/feedback/next", json={})).status_code == 404
@@ -592,6 +623,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["--collect"], "--collect: has no effect without --feedback"),
         (["--prompts", "a.txt"], "--prompts: has no effect without --feedback"),
+        (["--rank-chats"], "--rank-chats: has no effect without --feedback"),
         (["--answers", "3"], "--answers: has no effect without --feedback"),
         (["--feedback", "--answers", "10"], "--answers"),
         (["--feedback", "STORE", "--annotator", "kim"], "'kim' is not NAME=KEY"),

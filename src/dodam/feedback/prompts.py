@@ -232,12 +232,14 @@ def next_prompt(
     purpose: Purpose = "rank",
     weights: Collection[str] = (),
     without: Collection[str] = (),
+    chats: bool = True,
     lease: float = 900.0,
 ) -> Asked | None:
     """Lend the annotator a prompt for `lease` seconds: the one that is lent to them already, else one they have
     neither done nor skipped and nobody else has open, with the fewest rankings (or, to `write`, demonstrations);
     among these the one with the largest uncertainty or any. With `weights`, those of the models that answer now, a
-    ranking of other models' answers does not count; prompts in `without` are left out. None: all done."""
+    ranking of other models' answers does not count; prompts in `without` are left out, and those of chats
+    unless `chats`. None: all done."""
     annotator, moment = add_annotator(session, annotator).name, now()
     mine = exists().where(Lease.prompt == Prompt.id, Lease.annotator == annotator, Lease.until > moment)
     others = exists().where(Lease.prompt == Prompt.id, Lease.annotator != annotator, Lease.until > moment)
@@ -257,6 +259,8 @@ def next_prompt(
     )
     if without:
         found = found.where(Prompt.id.not_in(list(without)))
+    if not chats:
+        found = found.where(Prompt.conversation.is_(None))
     for prompt in session.scalars(found).all():
         if lend(session, prompt, annotator, moment + lease):
             return asked(session, prompt)
@@ -319,14 +323,16 @@ def progress(
     purpose: Purpose = "rank",
     weights: Collection[str] = (),
     without: Collection[str] = (),
+    chats: bool = True,
 ) -> Progress:
     """How many of the prompts the annotator has done and skipped, as `next_prompt` counts; what is in `without` and not
-    done is no part of the whole."""
+    done is no part of the whole, nor are chats unless `chats`."""
     annotator = spelt(annotator)
     said = judged(purpose, weights).subquery()
     done = exists().where(said.c.prompt == Prompt.id, said.c.annotator == annotator)
     skipped = exists().where(Skip.prompt == Prompt.id, Skip.annotator == annotator)
     among = [or_(Prompt.id.not_in(list(without)), done)] if without else []
+    among += [] if chats else [Prompt.conversation.is_(None)]
     count = select(func.count()).select_from(Prompt).where(*among)
     return Progress(
         done=session.scalar(count.where(done)) or 0,

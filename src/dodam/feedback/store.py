@@ -170,15 +170,17 @@ class Store:
         purpose: "Purpose" = "rank",
         weights: Collection[str] = (),
         without: Collection[str] = (),
+        chats: bool = True,
         lease: float = 900.0,
     ) -> "Asked | None":
         """Lend the annotator a prompt: the one they have open, else one with the fewest rankings that they have not
         done or skipped and nobody else has open; `uncertain` prefers what the reward model knows least. With `weights`,
         those of the models that answer now, rankings of other models' answers do not count; prompts in `without` are
-        left out. None: all done."""
+        left out, and those of chats unless `chats`. None: all done."""
         from dodam.feedback import prompts
 
-        choices: dict[str, Any] = {"purpose": purpose, "weights": weights, "without": without, "lease": lease}
+        choices: dict[str, Any] = {"purpose": purpose, "weights": weights, "without": without}
+        choices |= {"chats": chats, "lease": lease}
         return self.database.write(lambda session: prompts.next_prompt(session, annotator, choice, **choices))
 
     def release(self, prompt: str, annotator: str) -> None:
@@ -206,12 +208,13 @@ class Store:
         purpose: "Purpose" = "rank",
         weights: Collection[str] = (),
         without: Collection[str] = (),
+        chats: bool = True,
     ) -> "Progress":
         """How many of the prompts the annotator has done and skipped, as `next_prompt` counts."""
         from dodam.feedback import prompts
 
         with self.database.read() as session:
-            return prompts.progress(session, annotator, purpose=purpose, weights=weights, without=without)
+            return prompts.progress(session, annotator, purpose=purpose, weights=weights, without=without, chats=chats)
 
     def set_uncertainty(self, values: Mapping[str, float]) -> set[str]:
         """How little the reward model knows about prompts, by their ids; returns the ids that are gone."""

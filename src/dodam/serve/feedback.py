@@ -18,7 +18,7 @@ from fastapi import Request
 from dodam.data.conversation import messages_of
 from dodam.data.sources import rows
 from dodam.errors import DataError, DodamError, UsageError
-from dodam.feedback.conversations import SHORTEST_KEY, new_key
+from dodam.feedback.conversations import SHORTEST_KEY, check_key, new_key
 from dodam.feedback.prompts import add_candidates, add_prompt, text_of
 from dodam.feedback.prompts import messages_of as checked_messages
 from dodam.feedback.store import open_store
@@ -57,6 +57,8 @@ class Feedback:
     """Who may rank and write, each by a key; without any, whoever says a name."""
     collect: bool = False
     """Whether chats are stored."""
+    rank_chats: bool = False
+    """Whether annotators are asked what comes from chats."""
     known: dict[str, bytes] = field(default_factory=dict)
     """Annotators whose key was found right, with its hash: the store takes its time to compare keys, on purpose."""
 
@@ -140,7 +142,9 @@ def read_material(prompts: tuple[str, ...], guideline: str, annotators: tuple[st
     return Material(found, guideline_text(guideline), dict(named_keys(annotators)))
 
 
-def open_feedback(store: str, material: Material, *, answers: int, choose: Choose, collect: bool) -> Feedback:
+def open_feedback(
+    store: str, material: Material, *, answers: int, choose: Choose, collect: bool, rank_chats: bool
+) -> Feedback:
     """Open the store, made if there is none, and put the material in."""
 
     def put(session: "Session") -> None:
@@ -156,7 +160,8 @@ def open_feedback(store: str, material: Material, *, answers: int, choose: Choos
     except BaseException:
         opened.close()
         raise
-    return Feedback(opened, answers, choose, material.guideline, version, frozenset(material.keys), collect)
+    told = {"guideline": material.guideline, "version": version, "annotators": frozenset(material.keys)}
+    return Feedback(opened, answers=answers, choose=choose, collect=collect, rank_chats=rank_chats, **told)
 
 
 def num_uncertain(store: "Store") -> int:
@@ -230,10 +235,15 @@ def prompt_of(row: Mapping[str, Any], where: str) -> tuple[Any, list[str]]:
 
 
 def conversation_key(headers: Mapping[str, str]) -> str:
-    """The deletion key that the client has chosen for its conversation, or a new one. APIError for too short a one."""
+    """The deletion key that the client has chosen for its conversation, or a new one. APIError for one that is too
+    short or too easily guessed."""
     key = headers.get("dodam-conversation", "").strip() or new_key()
     if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
         raise APIError(400, f"`Dodam-Conversation` must have {SHORTEST_KEY} to {LONGEST_KEY} characters.")
+    try:
+        check_key(key)
+    except DataError as error:
+        raise APIError(400, f"`Dodam-Conversation`: {error}") from None
     return key
 
 

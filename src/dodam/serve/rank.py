@@ -127,7 +127,8 @@ def make_rank_router(service: Service, feedback: Feedback) -> APIRouter:
 
     @router.post("/write")
     async def prompt_to_write(name: str = annotator) -> dict:
-        asked = await feedback.ask(lambda store: store.next_prompt(name, feedback.choose, purpose="write"))
+        among: Any = {"purpose": "write", "chats": feedback.rank_chats}
+        asked = await feedback.ask(lambda store: store.next_prompt(name, feedback.choose, **among))
         return {"prompt": asked and asked.id, "messages": asked and asked.messages}
 
     @router.post("/sample")
@@ -169,10 +170,12 @@ async def next_task(service: Service, feedback: Feedback, name: str, request: Re
     weights = served_weights(service)
     try:
         while True:
-            without = tuple(feedback.unaskable)
-            asked = await feedback.ask(
-                lambda store, out=without: store.next_prompt(name, feedback.choose, weights=weights, without=out)
-            )
+            among: dict[str, Any] = {
+                "weights": weights,
+                "without": tuple(feedback.unaskable),
+                "chats": feedback.rank_chats,
+            }
+            asked = await feedback.ask(lambda store, among=among: store.next_prompt(name, feedback.choose, **among))
             answers = []
             try:
                 if asked is not None:
@@ -188,8 +191,8 @@ async def next_task(service: Service, feedback: Feedback, name: str, request: Re
         return Response(status_code=CLIENT_LEFT)
     except Stopped as error:
         raise failure(error) from None
-    without = tuple(feedback.unaskable)
-    done = await feedback.ask(lambda store: store.progress(name, weights=weights, without=without))
+    among = {"weights": weights, "without": tuple(feedback.unaskable), "chats": feedback.rank_chats}
+    done = await feedback.ask(lambda store: store.progress(name, **among))
     task = asked and {
         "prompt": asked.id,
         "messages": asked.messages,
