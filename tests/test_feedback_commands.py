@@ -19,6 +19,7 @@ from dodam.feedback import forms
 from dodam.feedback.conversations import new_key
 from dodam.feedback.store import open_store
 from feedback_stores import filled, told
+from test_preferences import FORMS
 
 postgres, place = feedback_stores.postgres, feedback_stores.place  # fixtures
 
@@ -181,6 +182,27 @@ def test_every_form_is_the_same_ranking(row: dict) -> None:
     assert forms.entry(row) == forms.entry(EQUAL[0])
 
 
+READ_ALIKE = [name for name, (_, columns, *_) in FORMS.items() if not columns and name != "scored"]
+
+
+@pytest.mark.parametrize("form", READ_ALIKE)
+def test_what_comes_in_is_what_training_reads_from_the_file(form: str) -> None:
+    """The table of `dodam reward`'s own reader: a system message is kept, a dialogue in one text is taken apart."""
+    row, _, prompt, ranks, _ = FORMS[form]
+    found = forms.entry(row)
+    assert found.prompt == prompt
+    assert dict(zip(found.answers, found.ranks, strict=True)) == ranks
+
+
+def test_a_dialogue_as_a_prompt_and_a_system_message_are_read_in_every_form() -> None:
+    text, system = "\n\nHuman: hi\n\nAssistant:", {"role": "system", "content": "s"}
+    asked = [{"role": "user", "content": "hi"}]
+    for row in ({"chosen": " hello", "rejected": " no"}, {"answers": ["a", "b"], "ranks": [1, 2]}, {}):
+        assert forms.entry({"prompt": text} | row).prompt == asked
+        assert forms.entry({"prompt": "hi", "system": "s"} | row).prompt == [system, *asked]
+    assert forms.entry({"messages": asked + answer("b"), "system": "s"}).prompt == [system, *asked]
+
+
 def test_answers_and_prompts_to_ask(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     rows = jsonl(
         tmp_path / "p.jsonl",
@@ -202,13 +224,12 @@ BAD = {
     "is not JSON": "{",
     "a row must be an object": "[1]",
     "no known form has the columns text": {"text": "a"},
-    "there is no `rejected`": {"prompt": "a", "chosen": "b"},
-    "there is no `prompt`": {"chosen": "Human: a", "rejected": "b"},
-    "chosen and rejected are the same answer": {"prompt": "a", "chosen": "b", "rejected": " b "},
-    "the rejected answer is empty": {"prompt": "a", "chosen": "b", "rejected": ""},
-    "chosen and rejected do not differ in the last message alone": {
-        "chosen": USER + answer("a"),
-        "rejected": [{"role": "user", "content": "다른"}, *answer("b")],
+    "no ranking is found in the columns prompt, chosen": {"prompt": "a", "chosen": "b"},
+    "the preferred answer and the other one are equal": {"prompt": "a", "chosen": "b", "rejected": " b "},
+    "an answer is empty": {"prompt": "a", "chosen": "b", "rejected": ""},
+    "an answer is one message of the assistant": {
+        "chosen": USER + answer("a") + USER + answer("a"),
+        "rejected": USER + answer("b"),
     },
     "there are 2 answers and 3 ranks": {"prompt": "a", "answers": ["b", "c"], "ranks": [1, 2, 3]},
     "2 to 26 answers, not 1": {"prompt": "a", "answers": ["b"], "ranks": [1]},
@@ -223,7 +244,8 @@ BAD = {
     "the time 'yesterday' is none": {"prompt": "a", "answers": ["b", "c"], "ranks": [1, 2], "time": "yesterday"},
     "the origin of an answer": {"prompt": "a", "answers": ["b", "c"], "origins": [{"x": float("nan")}, {}]},
     "the last message must be the assistant's": {"messages": USER},
-    "`input` must be an object": {"input": "a", "preferred_output": [], "non_preferred_output": []},
+    "ends with a message of the user": {"prompt": USER + answer("a"), "chosen": "b", "rejected": "c"},
+    "the prompt is missing": {"input": "a", "preferred_output": answer("a"), "non_preferred_output": answer("b")},
 }
 
 
