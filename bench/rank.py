@@ -158,7 +158,7 @@ def compare(people: list[Annotator], rows: Iterator[dict]) -> dict[str, int]:
     stored: Counter = Counter()
     values: dict[Any, Any] = {}
     for row in rows:
-        shown = sorted(zip(row["shown"], row["answers"], row["ranks"], strict=True))
+        shown = sorted(set(zip(row["shown"], row["answers"], row["ranks"], strict=True)))  # two may say the same
         key = row["annotator"], row["prompt"][-1]["content"], tuple(answer for _, answer, _ in shown)
         stored[key] += 1
         values[key] = [rank for _, _, rank in shown], row["all_bad"]

@@ -19,6 +19,7 @@ from dodam.feedback import forms
 from dodam.feedback.conversations import new_key
 from dodam.feedback.store import open_store
 from feedback_stores import filled, told
+from test_preferences import FORMS
 
 postgres, place = feedback_stores.postgres, feedback_stores.place  # fixtures
 
@@ -92,6 +93,24 @@ def test_conversations_go_out_and_come_in(judged: str, tmp_path: Path, capsys: p
     assert command(capsys, "import", new, out)["demonstrations"] == 2
     with open_store(new) as store:
         assert list(store.demonstrations()) == rows[:2]
+        assert rows[1]["origin"]["model"] == "runs/sft"
+    assert command(capsys, "import", judged, out)["known"] == 2, "a store's own export is what it has already"
+    with open_store(judged) as store:
+        assert store.counts()["candidates"] == 9
+
+
+def test_rows_that_differ_in_origins_or_original_alone_are_two(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    one = {"prompt": "수도는?", "answers": ["서울", "부산"], "ranks": [1, 2]}
+    edit = {"messages": USER + answer("서울입니다.")}
+    rows = jsonl(
+        tmp_path / "rows.jsonl",
+        *(one | {"origins": [{"model": model}, {"model": "z"}]} for model in "ab"),
+        *(edit | {"original": original} for original in ("서울", "부산")),
+        edit | {"original": "부산", "origin": {"model": "a"}},
+    )
+    found = command(capsys, "import", tmp_path / "new.sqlite", rows)
+    assert (found["rankings"], found["demonstrations"], found["known"]) == (2, 3, 0)
+    assert command(capsys, "import", tmp_path / "new.sqlite", rows)["known"] == 5
 
 
 @pytest.mark.parametrize("form", ["trl", "openai"])
@@ -104,10 +123,9 @@ def test_pairs_go_out_and_come_in(judged: str, tmp_path: Path, capsys: pytest.Ca
     assert (rows[0][better], rows[0][worse]) == (answer("답 0"), answer("답 1"))
     assert (rows[2][better], rows[2][worse]) == (answer("답 1"), answer("답 0"))  # lee's best first
     found = command(capsys, "import", new, out)
-    assert found["rankings"] + found["known"] == 15 and found["known"] == 3  # who said it is lost: the same pair is one
+    assert (found["rankings"], found["known"]) == (15, 0)  # kim's pair and lee's are two
     command(capsys, "export", new, "--out", second, "--form", form)
-    kept = list({json.dumps(row): row for row in rows}.values())
-    assert lines(second) == kept
+    assert lines(second) == rows
 
 
 def test_exported_pairs_are_what_the_training_stages_read(judged: str, tmp_path: Path, capsys) -> None:
@@ -116,11 +134,38 @@ def test_exported_pairs_are_what_the_training_stages_read(judged: str, tmp_path:
 
     with open_store(judged) as store:
         wanted = sorted(pair for row in store.rankings() for pair in forms.pairs(row))
-    ranked = tmp_path / "rankings.jsonl"
-    command(capsys, "export", judged, "--out", ranked)
-    for source in (judged, str(ranked)):
+    sources = [judged]
+    for form in ("rankings", "trl", "openai"):  # kim and lee disagree
+        sources.append(str(tmp_path / f"{form}.jsonl"))
+        command(capsys, "export", judged, "--out", sources[-1], "--form", form)
+    for source in sources:
         found = [forms.pairs({"answers": one.answers, "ranks": one.ranks}) for one in read_rankings((source,))]
         assert sorted(pair for pairs in found for pair in pairs) == wanted
+
+
+def test_an_older_ranking_that_comes_in_later_supersedes_nothing(place: str, tmp_path: Path, capsys) -> None:
+    def brought(day: str, ranks: list[int], time: str) -> dict:
+        row = {"prompt": "수도는?", "answers": ["서울", "부산"], "ranks": ranks, "id": day, "annotator": "kim"}
+        return command(capsys, "import", place, jsonl(tmp_path / f"{day}.jsonl", row | {"time": time}))
+
+    def counting() -> list[str]:
+        with open_store(place) as store:
+            return [row["id"] for row in store.rankings()]
+
+    assert brought("tuesday", [2, 1], "2026-05-02T00:00:00+00:00")["superseded"] == 0
+    assert brought("monday", [1, 2], "2026-05-01T00:00:00+00:00")["superseded"] == 0
+    assert counting() == ["tuesday"]
+    assert brought("wednesday", [1, 2], "2026-05-03T00:00:00+00:00")["superseded"] == 1
+    assert brought("future", [2, 1], "2999-01-01T00:00:00+00:00")["superseded"] == 1
+    with open_store(place) as store:
+        asked = next(store.prompts())
+        store.add_ranking(
+            id="now", prompt=asked.id, answers=[one.id for one in asked.answers], ranks=[1, 2], annotator="kim"
+        )
+    assert counting() == ["now"]
+    with open_store(place) as store:
+        store.undo("now", "kim")
+    assert counting() == ["future"]
 
 
 EQUAL = [
@@ -135,6 +180,27 @@ EQUAL = [
 @pytest.mark.parametrize("row", EQUAL, ids=lambda row: "-".join(row))
 def test_every_form_is_the_same_ranking(row: dict) -> None:
     assert forms.entry(row) == forms.entry(EQUAL[0])
+
+
+READ_ALIKE = [name for name, (_, columns, *_) in FORMS.items() if not columns and name != "scored"]
+
+
+@pytest.mark.parametrize("form", READ_ALIKE)
+def test_what_comes_in_is_what_training_reads_from_the_file(form: str) -> None:
+    """The table of `dodam reward`'s own reader: a system message is kept, a dialogue in one text is taken apart."""
+    row, _, prompt, ranks, _ = FORMS[form]
+    found = forms.entry(row)
+    assert found.prompt == prompt
+    assert dict(zip(found.answers, found.ranks, strict=True)) == ranks
+
+
+def test_a_dialogue_as_a_prompt_and_a_system_message_are_read_in_every_form() -> None:
+    text, system = "\n\nHuman: hi\n\nAssistant:", {"role": "system", "content": "s"}
+    asked = [{"role": "user", "content": "hi"}]
+    for row in ({"chosen": " hello", "rejected": " no"}, {"answers": ["a", "b"], "ranks": [1, 2]}, {}):
+        assert forms.entry({"prompt": text} | row).prompt == asked
+        assert forms.entry({"prompt": "hi", "system": "s"} | row).prompt == [system, *asked]
+    assert forms.entry({"messages": asked + answer("b"), "system": "s"}).prompt == [system, *asked]
 
 
 def test_answers_and_prompts_to_ask(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -158,13 +224,12 @@ BAD = {
     "is not JSON": "{",
     "a row must be an object": "[1]",
     "no known form has the columns text": {"text": "a"},
-    "there is no `rejected`": {"prompt": "a", "chosen": "b"},
-    "there is no `prompt`": {"chosen": "Human: a", "rejected": "b"},
-    "chosen and rejected are the same answer": {"prompt": "a", "chosen": "b", "rejected": " b "},
-    "the rejected answer is empty": {"prompt": "a", "chosen": "b", "rejected": ""},
-    "chosen and rejected do not differ in the last message alone": {
-        "chosen": USER + answer("a"),
-        "rejected": [{"role": "user", "content": "다른"}, *answer("b")],
+    "no ranking is found in the columns prompt, chosen": {"prompt": "a", "chosen": "b"},
+    "the preferred answer and the other one are equal": {"prompt": "a", "chosen": "b", "rejected": " b "},
+    "an answer is empty": {"prompt": "a", "chosen": "b", "rejected": ""},
+    "an answer is one message of the assistant": {
+        "chosen": USER + answer("a") + USER + answer("a"),
+        "rejected": USER + answer("b"),
     },
     "there are 2 answers and 3 ranks": {"prompt": "a", "answers": ["b", "c"], "ranks": [1, 2, 3]},
     "2 to 26 answers, not 1": {"prompt": "a", "answers": ["b"], "ranks": [1]},
@@ -179,7 +244,8 @@ BAD = {
     "the time 'yesterday' is none": {"prompt": "a", "answers": ["b", "c"], "ranks": [1, 2], "time": "yesterday"},
     "the origin of an answer": {"prompt": "a", "answers": ["b", "c"], "origins": [{"x": float("nan")}, {}]},
     "the last message must be the assistant's": {"messages": USER},
-    "`input` must be an object": {"input": "a", "preferred_output": [], "non_preferred_output": []},
+    "ends with a message of the user": {"prompt": USER + answer("a"), "chosen": "b", "rejected": "c"},
+    "the prompt is missing": {"input": "a", "preferred_output": answer("a"), "non_preferred_output": answer("b")},
 }
 
 

@@ -307,6 +307,15 @@ def test_uncertain_prompts_first(store: Store) -> None:
     assert "not a number" in told(lambda: store.set_uncertainty({prompts[0]: float("nan")}))
 
 
+def test_a_prompt_deleted_meanwhile_spoils_no_uncertainty(store: Store) -> None:
+    (kept, _), (other, _) = filled(store, prompts=2)
+    key = new_key()
+    gone, _ = store.collect(key, "하나", "둘", {})
+    store.delete_by_key(key)
+    assert store.set_uncertainty({kept: 0.1, gone: 0.9, other: 0.5}) == {gone}
+    assert [store.next_prompt(name, "uncertain").id for name in "ab"] == [other, kept]
+
+
 def test_random_prompts_are_all_met(tmp_path: Path) -> None:
     with open_store(tmp_path / "f.sqlite", create=True) as store:
         filled(store, prompts=2)
@@ -318,18 +327,39 @@ def test_random_prompts_are_all_met(tmp_path: Path) -> None:
 
 
 def test_a_new_model_is_judged_again(store: Store) -> None:
-    ((prompt, answers),) = filled(store)
-    rank(store, prompt, answers, [1, 2, 3], annotator="a")
-    assert store.next_prompt("a", model="runs/sft") is None
-    assert store.next_prompt("a", model="runs/ppo").id == prompt
-    assert store.progress("a", model="runs/ppo").done == 0
+    prompt = store.add_prompt("하나")
+    origins = [{"model": "m", "weights": weights} for weights in ("old", "old", "new")]
+    old, older, new = store.add_candidates(prompt, ["a", "b", "c"], origins)
+    given = store.add_candidates(prompt, ["d", "e"])
+
+    def asked(*weights: str) -> bool:
+        found = store.next_prompt("a", weights=weights) is not None
+        assert store.progress("a", weights=weights).done == 1 - found
+        store.release(prompt, "a")
+        return found
+
+    rank(store, prompt, [old, older], [1, 2], id="before", annotator="a")
+    assert not asked() and not asked("old") and not asked("old", "old")
+    assert asked("new") and asked("old", "new"), "the two were not compared"
+    rank(store, prompt, [old, new], [1, 2], id="both", annotator="a")
+    assert not asked("new") and not asked("old", "new") and asked("newest") and asked("new", "newest")
+    rank(store, prompt, given, [1, 2], id="given", annotator="a")
+    assert not asked("newest"), "answers of a file have no weights"
+
+
+def test_what_is_left_out_is_no_part_of_the_whole(store: Store) -> None:
+    (first, answers), (second, _) = filled(store, prompts=2)
+    rank(store, first, answers, [1, 2, 3], annotator="a")
+    assert store.next_prompt("a", without=[second]) is None
+    progress = store.progress("a", without=[first, second])
+    assert (progress.done, progress.skipped, progress.total) == (1, 0, 1)
+    assert store.next_prompt("a", without=[first]).id == second
 
 
 def test_prompts_to_write_to_are_counted_apart(store: Store) -> None:
     ((prompt, answers),) = filled(store)
     rank(store, prompt, answers, [1, 2, 3], annotator="a")
-    assert store.next_prompt("a", purpose="write", sources=("elsewhere",)) is None
-    assert store.next_prompt("a", purpose="write", sources=("file",)).id == prompt
+    assert store.next_prompt("a", purpose="write").id == prompt
     store.add_demonstration(id="d", prompt=prompt, text="답", annotator="a")
     assert store.next_prompt("a", purpose="write") is None
     assert store.progress("a", purpose="write").done == 1
@@ -668,6 +698,67 @@ class TestPostgres:
             server.start()
             rank(store, *made, [1, 2, 3], id="after", annotator="lee")
             assert [row["id"] for row in store.rankings()] == ["before", "after"]
+
+    def test_deleting_is_told_while_another_program_reads(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import psycopg
+
+        server: Server = request.getfixturevalue("postgres")
+        url, key = server.empty_database(), new_key()
+
+        def traces() -> bool:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("CHECKPOINT")
+            files = [file for file in (server.folder / "data" / "base").rglob("*") if file.is_file()]
+            return any(b"ZZSECRET" in file.read_bytes() for file in files)
+
+        with open_store(url, create=True) as store:
+            store.collect(key, "ZZSECRET", "ZZSECRET", {})
+            with psycopg.connect(url) as reader:
+                reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                reader.execute("SELECT 1 FROM prompts").fetchall()
+                monkeypatch.setattr(database, "PATIENCE", 0.1)
+                assert "its files still hold traces" in told(lambda: store.delete_by_key(key))
+                assert traces() and store.counts()["conversations"] == 0
+            monkeypatch.undo()
+            store.collect(key, "ZZSECRET", "ZZSECRET", {})
+            with psycopg.connect(url) as reader:  # who leaves in time is waited for
+                reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                reader.execute("SELECT 1 FROM prompts").fetchall()
+                leaving = threading.Timer(0.3, reader.rollback)
+                leaving.start()
+                store.delete_by_key(key)
+                leaving.join()
+            assert not traces()
+
+    def test_of_two_in_each_others_way_both_get_through(self, request: pytest.FixtureRequest) -> None:
+        from dodam.feedback import prompts
+
+        with open_store(request.getfixturevalue("postgres").empty_database(), create=True) as store:
+            (one, _), (two, _) = filled(store, prompts=2)
+            for name in ("c", "d"):
+                store.set_key(name, name)
+            store.database.write(
+                lambda session: [prompts.lend(session, id, n, 9e9) for id, n in ((one, "c"), (two, "d"))]
+            )
+            both = threading.Barrier(2, timeout=20)
+            tried = []
+
+            def release(first: str, second: str) -> None:
+                def work(session) -> None:
+                    tried.append(first)
+                    prompts.lend(session, first, "c" if first == one else "d", 9e9 + 1)
+                    if len(tried) <= 2:  # each holds one and wants the other's: one of the two must give way
+                        both.wait()
+                    prompts.lend(session, second, "c" if second == one else "d", 9e9 + 1)
+
+                store.database.write(work)
+
+            with ThreadPoolExecutor(2) as pool:
+                for done in [pool.submit(release, one, two), pool.submit(release, two, one)]:
+                    done.result()
+            assert len(tried) == 3
 
     def test_wrong_urls(self, request: pytest.FixtureRequest) -> None:
         server: Server = request.getfixturevalue("postgres")

@@ -49,6 +49,7 @@ COMMANDS_OF_A_ROOM = {  # they stand above the rest of it
     "exchange/incoming.py": ABOVE,
     "exchange/outgoing.py": ABOVE,
     "tokenizer/trial.py": TEXT | {"stages", "models", "evaluate", "folder", "machine"},
+    "feedback/forms.py": FRAME | {"data"},
     "feedback/uncertainty.py": FRAME | {"machine", "generate"},
 }
 BARE = {"torch", "numpy", "safetensors", "tokenizers"}  # all that the training core may need of others,

@@ -203,7 +203,7 @@ def test_the_language_is_chosen_and_kept(one: Studio) -> None:
 def test_pages_of_feedback_say_how_to_start_it(browser: Any, tmp_path: Path) -> None:
     with studio(browser, tmp_path, []) as one:
         page = one.person()
-        nothing = {"feedback": False, "collect": False, "keys": False}
+        nothing = {"feedback": False, "collect": False, "rank_chats": False, "keys": False}
         page.route("**/api/feedback", lambda route: route.fulfill(json=nothing))
         page.goto("rank")
         page.get_by_text("dodam serve 모델 --feedback").wait_for()

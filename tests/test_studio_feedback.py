@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dodam import cli
 from dodam.data.conversation import CHAT_TEMPLATE
-from dodam.errors import StorageError
+from dodam.errors import DataError, StorageError
 from dodam.feedback.store import Store, open_store
 from dodam.flags import parse
 from dodam.generate.engine import Engine
@@ -26,13 +26,14 @@ from dodam.serve.auth import Keys
 from dodam.serve.feedback import open_feedback, read_material
 from dodam.serve.limits import Limits, Rate
 from dodam.serve.metrics import Metrics
+from dodam.serve.rank import Edit, RankingBody, UndoBody, store_ranking, undo_ranking
 from dodam.serve.routes import Served, Service
 from dodam.serve.worker import Worker
 from talking_models import Babbler, Reciter, make_decoder, make_tokenizer, write_model
 
 TUNED = make_tokenizer(CHAT_TEMPLATE)
 PARAMS = {"max_tokens": 8, "temperature": 1.0}
-KEY = "k" * 32
+KEY = "kimchi-0123456789-abcdefghijklmn"
 SECRET = "메일은 kim@example.com 입니다"
 MASKED = "메일은 [EMAIL] 입니다"
 
@@ -52,7 +53,7 @@ def open_service(folder: Path, *, keys: tuple[str, ...] = (), models: str = "two
     same = {"same": Reciter(TUNED.encode("늘 같은 말"), TUNED.end, TUNED.size, context=200)}
     served = {name: make_served(model, name * 3) for name, model in (lively if models == "two" else same).items()}
     wanted: dict[str, Any] = {"answers": 4, "guideline": "", "choose": "random", "annotators": (), "collect": False}
-    wanted |= {"prompts": ()} | asked
+    wanted |= {"prompts": (), "rank_chats": True} | asked
     material = read_material(*(wanted.pop(name) for name in ("prompts", "guideline", "annotators")))
     feedback = open_feedback(str(folder / "feedback.sqlite"), material, **wanted)
     yield Service(
@@ -154,6 +155,14 @@ def test_live_answers_come_from_all_models_and_do_not_say_from_which(tmp_path: P
         play(service, story)
 
 
+def test_only_line_ends_part_the_prompts_of_a_text_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("하나\u2028하나 더?\r\n\r\n둘\x0b\x85?\n".encode())
+    material = read_material((str(path),), "", ())
+    found = [(where.rpartition(":")[2], prompt) for where, (prompt, _, _) in material.prompts]
+    assert found == [("1", "하나\u2028하나 더?"), ("3", "둘\x0b\x85?")]
+
+
 def test_the_order_is_shuffled_anew_for_each_annotator(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "one.jsonl", {"prompt": "?", "answers": list("abcdefgh")})
 
@@ -204,6 +213,31 @@ def test_sent_again_is_not_said_again(tmp_path: Path, candidates: str) -> None:
 
     with open_service(tmp_path, prompts=(candidates,)) as service:
         play(service, story)
+
+
+def test_an_edit_sent_from_two_tabs_counts_once(tmp_path: Path) -> None:
+    """The second tab sends the draft of the first with other ranks; the id is taken, so it sends it under another."""
+    with open_store(tmp_path / "f.sqlite", create=True) as store:
+        prompt = store.add_prompt("?")
+        answers = store.add_candidates(prompt, ["가", "나"], [{"model": "m"}] * 2)
+
+        def send(id: str, text: str, ranks: list[int]) -> None:
+            edits = [Edit(id=answers[0], text=text)]
+            body = RankingBody(id=id, prompt=prompt, shown=answers, ranks=ranks, edits=edits, seconds=1)
+            store_ranking(store, body, "kim", "")
+
+        def edited() -> list[str]:
+            return [row["messages"][-1]["content"] for row in store.demonstrations(("edited",))]
+
+        send("first-tab", "고침", [1, 2])
+        with pytest.raises(DataError, match="that of another"):
+            send("first-tab", "더 고침", [2, 1])
+        send("second-tab", "더 고침", [2, 1])
+        assert [row["id"] for row in store.rankings()] == ["second-tab"]
+        assert edited() == ["더 고침"]
+        undo_ranking(store, UndoBody(id="second-tab", edits=[answers[0]]), "kim")
+        assert [row["id"] for row in store.rankings()] == ["first-tab"]
+        assert edited() == ["고침"], "what it had superseded counts again"
 
 
 def test_undo_and_skip_and_back(tmp_path: Path, candidates: str) -> None:
@@ -261,7 +295,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_stored(tmp_path: Path, cand
         play(service, story)
 
 
-def test_prompts_that_cannot_be_ranked_are_skipped_and_named(tmp_path: Path) -> None:
+def test_prompts_that_cannot_be_ranked_are_left_out_and_named(tmp_path: Path) -> None:
     path = write_rows(
         tmp_path / "prompts.jsonl",
         {"prompt": "너무 긴 " * 200},
@@ -274,8 +308,33 @@ def test_prompts_that_cannot_be_ranked_are_skipped_and_named(tmp_path: Path) -> 
         told = " ".join(found["skipped"])
         assert "tokens" in told and "“너무 긴 너무 긴" in told
         assert "no two different answers to “짧은 것”" in told
+        assert await c.ask("next") == found | {"skipped": []}, "nor is the model asked again"
+        assert (await c.ask("next", name="lee"))["skipped"] == []
+        assert c.store.progress("kim").skipped == 0, "nobody has said so"
+
+    async def later(c: Caller) -> None:
+        found = await c.ask("next")
+        assert found["task"]["messages"][0]["content"] == "짧은 것", "of other models it is asked"
 
     with open_service(tmp_path, prompts=(path,), models="same") as service:
+        play(service, story)
+    with open_service(tmp_path, prompts=(path,)) as service:
+        play(service, later)
+
+
+def test_a_new_checkpoint_is_judged_again_in_the_same_store(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "prompts.jsonl", {"prompt": "?"})
+
+    async def story(c: Caller) -> None:
+        task = (await c.ask("next"))["task"]
+        await c.ask("rankings", ranking(task, [1] * len(task["answers"]), id=f"of-{len(list(c.store.rankings()))}-old"))
+        assert (await c.ask("next"))["task"] is None
+        assert len(list(c.store.rankings())) == len(service.models["a"].origin["weights"]) // 3
+
+    with open_service(tmp_path, prompts=(path,)) as service:
+        play(service, story)
+    with open_service(tmp_path, prompts=(path,)) as service:
+        service.models["a"] = replace(service.models["a"], origin={"weights": "a" * 6})
         play(service, story)
 
 
@@ -373,9 +432,34 @@ def test_collecting(tmp_path: Path, stream: bool) -> None:
         for one in (KEY, key):
             assert (await c.ask("delete", {"key": one}))["prompts"] == 1
         assert c.store.counts()["prompts"] == 0
-        assert (await c.post("/v1/chat/completions", body, **{"Dodam-Conversation": "short"})).status_code == 400
+        for easy in ("short", "k" * 32, "20261122113000000"):
+            assert (await c.post("/v1/chat/completions", body, **{"Dodam-Conversation": easy})).status_code == 400
 
     with open_service(tmp_path, collect=True) as service:
+        play(service, story)
+
+
+def test_chats_are_shown_to_annotators_only_when_asked(tmp_path: Path, candidates: str) -> None:
+    """What is collected, judged with a thumb or regenerated is stored, and neither ranked nor written to."""
+
+    async def story(c: Caller) -> None:
+        assert (await c.client.get("/api/feedback")).json()["rank_chats"] is False
+        body = {"model": "a", "messages": [{"role": "user", "content": SECRET}]}
+        assert (await c.post("/v1/chat/completions", body)).status_code == 200
+        await c.ask("candidates", chatted(answers=["첫째", "둘째"]), name="")
+        assert c.store.counts()["conversations"] == 2 and c.store.counts()["prompts"] == 5
+        for route in ("next", "write"):
+            for number in range(4):
+                found = await c.ask(route, name=f"{route} {number}")
+                assert MASKED not in str(found)
+                prompt = found["prompt"] if route == "write" else found["task"] and found["task"]["prompt"]
+                assert (prompt is None) == (number == 3), "the prompts of the file are all"
+            for one in c.store.prompts():
+                for number in range(3):
+                    c.store.release(one.id, f"{route} {number}")
+        assert (await c.ask("next", name="lee"))["progress"] == {"mine": 0, "left": 3}
+
+    with open_service(tmp_path, prompts=(candidates,), collect=True, rank_chats=False) as service:
         play(service, story)
 
 
@@ -411,7 +495,12 @@ def test_a_store_that_fails_is_told_and_spoils_no_chat(
 
 def test_annotators_by_key(tmp_path: Path, candidates: str) -> None:
     async def story(c: Caller) -> None:
-        assert (await c.client.get("/api/feedback")).json() == {"feedback": True, "collect": False, "keys": True}
+        assert (await c.client.get("/api/feedback")).json() == {
+            "feedback": True,
+            "collect": False,
+            "rank_chats": True,
+            "keys": True,
+        }
         kim = {"Authorization": "Bearer secret-of-kim"}
         assert (await c.ask("next", **kim))["task"]
         for name, headers in (("kim", {}), ("lee", kim), ("somebody", kim), ("kim", {"Authorization": "Bearer api"})):
@@ -431,11 +520,43 @@ def test_annotators_by_key(tmp_path: Path, candidates: str) -> None:
         assert (await c.ask("next", Authorization="Bearer secret-of-kim"))["progress"]
         assert (await c.ask("next", name="somebody"))["progress"]
 
+    async def later_with_an_api_key(c: Caller) -> None:
+        assert (await c.ask("next", Authorization="Bearer secret-of-kim"))["progress"], "one header cannot carry both"
+        assert (await c.refused("next", {}, Authorization="Bearer api"))[0] == 401, "nor is the API's key kim's"
+        assert (await c.ask("next", name="somebody", Authorization="Bearer api"))["progress"]
+        assert (await c.refused("next", {}, name="somebody", Authorization="Bearer secret-of-kim"))[0] == 401
+
     given = ("kim=secret-of-kim", "lee=secret=of=lee")
     with open_service(tmp_path, prompts=(candidates,), annotators=given, keys=("api",)) as service:
         play(service, story)
+    with open_service(tmp_path, keys=("api",)) as service:
+        play(service, later_with_an_api_key)
     with open_service(tmp_path) as service:
         play(service, later)
+
+
+def test_another_name_is_not_another_client(tmp_path: Path, candidates: str) -> None:
+    """A name that no key proves costs nothing: requests are counted by the API's key, or by the address."""
+
+    async def codes(c: Caller, names: list[str], **headers: str) -> list[int]:
+        return [
+            (await c.post("/api/feedback/skip", {"prompt": "none"}, name=name, **headers)).status_code for name in names
+        ]
+
+    async def without_keys(c: Caller) -> None:
+        assert await codes(c, [f"name {number}" for number in range(7)]) == [400] * 5 + [429] * 2
+
+    async def by_key(c: Caller) -> None:
+        one, two, kim = ({"Authorization": f"Bearer {key}"} for key in ("one", "two", "secret"))
+        assert await codes(c, ["a", "b", "c", "d", "e", "f"], **one) == [400] * 5 + [429]
+        assert await codes(c, ["a"], **two) == [400], "another key is another client"
+        assert await codes(c, ["kim"] * 6, **kim) == [400] * 5 + [429]
+
+    with open_service(tmp_path) as service:
+        play(replace(service, rate=Rate(5)), without_keys)
+    with open_service(tmp_path, keys=("one", "two")) as service:
+        service.feedback.store.set_key("kim", "secret")
+        play(replace(service, rate=Rate(5)), by_key)
 
 
 def test_without_a_store_there_is_nothing_to_say(tmp_path: Path) -> None:
@@ -447,6 +568,7 @@ def test_without_a_store_there_is_nothing_to_say(tmp_path: Path) -> None:
                 assert (await client.get("/api/feedback")).json() == {
                     "feedback": False,
                     "collect": False,
+                    "rank_chats": False,
                     "keys": False,
                 }
                 assert (await client.post("/api/feedback/next", json={})).status_code == 404
@@ -501,6 +623,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["--collect"], "--collect: has no effect without --feedback"),
         (["--prompts", "a.txt"], "--prompts: has no effect without --feedback"),
+        (["--rank-chats"], "--rank-chats: has no effect without --feedback"),
         (["--answers", "3"], "--answers: has no effect without --feedback"),
         (["--feedback", "--answers", "10"], "--answers"),
         (["--feedback", "STORE", "--annotator", "kim"], "'kim' is not NAME=KEY"),

@@ -290,9 +290,9 @@ def test_names_and_keys(browser: Any, tmp_path: Path) -> None:
 def test_a_name_is_whole_before_it_counts_and_a_prompt_may_be_gone(browser: Any, tmp_path: Path) -> None:
     with studio(browser, tmp_path, []) as one:
         for answer in ("답", "다른 답"):
-            one.store.collect("k" * 16, "지워질 질문", answer, {})
+            one.store.collect("kimchi-0123456789", "지워질 질문", answer, {})
         page = one.ranker("kim")
-        one.store.delete_by_key("k" * 16)
+        one.store.delete_by_key("kimchi-0123456789")
         for key in "12":
             page.keyboard.press(key)
         page.keyboard.press("Control+Enter")
@@ -327,6 +327,36 @@ def test_writing(browser: Any, tmp_path: Path) -> None:
         expect(answer).to_have_value("")
         found = {row["kind"]: [message["content"] for message in row["messages"]] for row in one.store.demonstrations()}
         assert found == {"edited": ["Why is the sky blue?", "It scatters blue light most."], "written": ["1+1?", "2"]}
+
+
+def test_what_is_written_is_not_lost_while_it_is_saved(browser: Any, tmp_path: Path) -> None:
+    """Nobody answers at first, and then the id is taken by another window's text."""
+    with studio(browser, tmp_path, []) as one:
+        page = one.person("kim", locale="en-US")
+        page.goto("write")
+        tries: list[str] = []
+
+        def answer(route: Any) -> None:
+            tries.append(route.request.post_data_json["id"])
+            if len(tries) == 1:
+                route.abort()
+            elif len(tries) == 2:
+                taken = {"error": {"message": "the id is that of another", "code": "id_taken"}}
+                route.fulfill(status=409, json=taken)
+            else:
+                route.continue_()
+
+        page.context.route("**/api/feedback/demonstrations", answer)
+        page.get_by_label("Prompt", exact=True).fill("1+1?")
+        page.get_by_label("Answer", exact=True).fill("2")
+        with page.expect_request_finished(lambda request: "demonstrations" in request.url and len(tries) > 2):
+            page.get_by_role("button", name="Save").click()
+            expect(page.get_by_label("Answer", exact=True)).not_to_be_editable()
+        page.get_by_text("Saved.").wait_for()
+        assert tries[0] == tries[1] != tries[2]
+        expect(page.get_by_label("Answer", exact=True)).to_be_editable()
+        (row,) = one.store.demonstrations()
+        assert row["messages"][-1]["content"] == "2" and row["id"] == tries[2]
 
 
 def free_port() -> int:

@@ -9,6 +9,7 @@ export type Guideline = { version: string; text: string };
 export type About = {
   feedback: boolean;
   collect: boolean;
+  rank_chats: boolean; // whether annotators are asked what comes from chats
   keys: boolean; // whether annotators are known by their keys
 };
 export type Answer = { id: string; text: string };

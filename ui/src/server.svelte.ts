@@ -2,7 +2,7 @@
 // An annotator's key may open the store and not the models: then only the chat page has nothing to show.
 import * as api from "./api";
 
-const NOTHING: api.About = { feedback: false, collect: false, keys: false };
+const NOTHING: api.About = { feedback: false, collect: false, rank_chats: false, keys: false };
 
 type Server = { models: api.Model[]; about: api.About; known: boolean; problem: string };
 

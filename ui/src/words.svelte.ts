@@ -54,14 +54,25 @@ const WORDS = {
   previous: ["앞 답", "Previous answer"],
   following: ["뒤 답", "Next answer"],
   collects: [
-    "이 서버는 대화를 모읍니다. 질문과 답이 개인정보를 가린 채 저장됩니다. 이 키로 지울 수 있습니다.",
-    "This server collects conversations: questions and answers are stored with personal data masked. "
-      + "This key deletes them.",
+    "이 서버는 대화를 모읍니다. 질문과 답이 저장됩니다. 전화번호처럼 꼴이 있는 개인정보는 가리지만 이름과 주소, "
+      + "말로 적은 것은 그대로 남습니다.",
+    "This server collects conversations: questions and answers are stored. Personal data that has a form, such as "
+      + "telephone numbers, is masked; names, addresses and what is told in words stay as they are.",
   ],
   keepsJudged: [
-    "👍 👎 ↻ 를 누른 문답은 개인정보를 가린 채 저장됩니다. 이 키로 지울 수 있습니다.",
-    "What you press 👍 👎 ↻ on is stored with personal data masked. This key deletes it.",
+    "👍 👎 ↻ 를 누른 문답은 저장됩니다. 전화번호처럼 꼴이 있는 개인정보는 가리지만 이름과 주소, 말로 적은 것은 그대로 남습니다.",
+    "What you press 👍 👎 ↻ on is stored. Personal data that has a form, such as telephone numbers, is masked; names, "
+      + "addresses and what is told in words stay as they are.",
   ],
+  readByPeople: [
+    "평가하는 사람들이 그것을 읽고 순위를 매깁니다.",
+    "People who judge answers will read and rank it.",
+  ],
+  notRead: [
+    "평가하는 사람들에게는 보이지 않습니다.",
+    "It is not shown to the people who judge answers.",
+  ],
+  keyDeletes: ["이 키로 지울 수 있습니다.", "This key deletes it."],
   deletionKey: ["지우기 키", "Deletion key"],
   delete: ["지우기", "Delete"],
   deleted: ["지운 답", "Answers deleted"],

@@ -58,14 +58,27 @@ def alpha(groups: Sequence[Sequence[Sequence[float]]]) -> float | None:
     return None if expected == 0 else 1 - observed / expected
 
 
+def once(row: Row) -> Row:
+    """The ranking as it was seen: what several models said alike is one answer, with one rank and one place."""
+    texts: dict[str, int] = {}
+    for place, text in enumerate(row["answers"]):
+        texts.setdefault(text, place)
+    first = list(texts.values())
+    seen = row | {"answers": list(texts), "ranks": [row["ranks"][place] for place in first]}
+    if "shown" in row:
+        order = sorted(row["shown"][place] for place in first)
+        seen["shown"] = [order.index(row["shown"][place]) for place in first]
+    return seen
+
+
 def together(rows: Iterable[Row]) -> dict[tuple[str, tuple[str, ...]], Ranks]:
     """For each prompt and set of answers who ranked them and how, where at least two did: ranks in the order of the
     answers' texts, ties at the mean of the ranks they share. Those who are not known are left out."""
     found: dict[tuple[str, tuple[str, ...]], dict[str, list[float]]] = defaultdict(dict)
-    for row in rows:
+    for row in map(once, rows):
         order = sorted(range(len(row["answers"])), key=lambda place: row["answers"][place])
         answers = tuple(row["answers"][place] for place in order)
-        if row["annotator"] and len(set(answers)) == len(answers):
+        if row["annotator"]:
             ranks = mid_ranks([row["ranks"][place] for place in order])
             found[repr(row["prompt"]), answers][row["annotator"]] = ranks
     return {key: sorted(ranks.items()) for key, ranks in found.items() if len(ranks) > 1}
@@ -131,7 +144,7 @@ class PositionBias:
 def position_bias(rows: Iterable[Row]) -> PositionBias | None:
     """Of rankings that say where answers stood and do not tie all of them. Several at rank 1 share one point."""
     first, chance = [], []
-    for row in rows:
+    for row in map(once, rows):
         if "shown" not in row or max(row["ranks"]) == 1:
             continue
         ranks = row["ranks"]
@@ -176,4 +189,4 @@ def speed_outliers(rows: Iterable[Row]) -> list[Outlier]:
 
 def characters(row: Row) -> int:
     """What an annotator has to read."""
-    return sum(len(message["content"]) for message in row["prompt"]) + sum(map(len, row["answers"]))
+    return sum(len(message["content"]) for message in row["prompt"]) + sum(map(len, set(row["answers"])))

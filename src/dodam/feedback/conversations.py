@@ -27,7 +27,7 @@ from dodam.feedback.tables import (
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-SHORTEST_KEY = 16  # characters; a key must not be guessed
+SHORTEST_KEY, FEWEST_CHARACTERS = 16, 6  # of a key, and different ones in it: it must not be guessed
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,25 @@ def new_key() -> str:
 
 
 def conversation_of(key: str) -> str:
-    """The id under which a key's conversation is stored. The key is random, so a plain hash tells nothing of it."""
+    """The id under which a key's conversation is stored. A key that `check_key` lets in is taken for random, so that a
+    plain hash tells nothing of it."""
     return hashlib.sha256(key.strip().encode()).hexdigest()
+
+
+def check_key(key: Any) -> None:
+    """DataError for a deletion key that is too easily guessed: too short, or of few different characters, as names,
+    numbers and dates are. Whether what is left is random, whoever chooses it must know."""
+    if not isinstance(key, str) or len(key.strip()) < SHORTEST_KEY:
+        raise DataError(f"a deletion key has at least {SHORTEST_KEY} characters", mend="Use `new_key()`.")
+    if len(set(key)) < FEWEST_CHARACTERS:
+        what = f"a deletion key has at least {FEWEST_CHARACTERS} different characters: it must not be guessed"
+        raise DataError(what, mend="Choose it at random, or use `new_key()`.")
 
 
 def collect(session: "Session", key: str, messages: Any, answer: str, origin: Mapping[str, Any]) -> tuple[str, str]:
     """Store one turn of a chat: the messages so far and what was answered, personal data masked. Returns the ids of the
     prompt and of the answer. The same turn again is stored once."""
-    if not isinstance(key, str) or len(key.strip()) < SHORTEST_KEY:
-        raise DataError(f"a deletion key has at least {SHORTEST_KEY} characters", mend="Use `new_key()`.")
+    check_key(key)
     checked = messages_of(messages)
     hidden = [{**message, "content": masked(message["content"])} for message in checked]
     id = conversation_of(key)

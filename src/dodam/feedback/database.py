@@ -31,6 +31,19 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 NOBODY_ELSE = 0x446F6461  # the advisory lock under which PostgreSQL is migrated
 ONE_THREAD = threading.Lock()  # Alembic keeps what it works on in global variables
 AGAIN = "Nothing was stored; try again."
+TRIES = 4  # of a transaction that others got in the way of
+
+
+class Collision(StorageError):
+    """Others changed the same rows at the same moment; the transaction may be tried again."""
+
+
+OLDER_READERS = """
+SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+AND (datname = current_database() OR backend_type = 'walsender')
+AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND xact_start < to_timestamp(%s)
+"""
+"""Transactions that may still see what was deleted before that moment: as long as they do, VACUUM leaves it."""
 
 SQLITE_ERRORS = {
     "SQLITE_BUSY": (StorageError, "is locked by another program", AGAIN),
@@ -43,6 +56,7 @@ SQLITE_ERRORS = {
     "SQLITE_CORRUPT": (FolderError, "is torn", 'Save what can be read: sqlite3 FILE ".recover" | sqlite3 NEW.'),
 }
 POSTGRES_ERRORS = {  # by the class of the SQLSTATE, or all of it
+    "40": (Collision, "others changed the same at the same moment", AGAIN),  # a deadlock, or no order that fits
     "55P03": (StorageError, "is locked by another program", AGAIN),
     "53": (StorageError, "the database server has no room", "Nothing was stored; free some space and try again."),
     "25006": (StorageError, "cannot be written", "The database is read-only."),
@@ -100,14 +114,14 @@ class Database:
         self.engine.dispose()
 
     def write(self, work: "Callable[[Session], T]") -> T:
-        """Run `work` as one transaction, and once more if another process got in between."""
+        """Run `work` as one transaction, and again if another process got in between."""
         from sqlalchemy.exc import IntegrityError
         from sqlalchemy.orm import Session
         from sqlalchemy.orm.exc import StaleDataError
 
         if self.read_only:
             raise StorageError("cannot be written", where=self.where, mend=SQLITE_ERRORS["SQLITE_READONLY"][2])
-        for last in (False, True):
+        for attempt in range(1, TRIES + 1):
             try:
                 with self.told(), Session(self.engine.execution_options(writes=True)) as session:
                     self.before_write()
@@ -115,8 +129,8 @@ class Database:
                     session.commit()
                     self.after_write()
                     return result
-            except (IntegrityError, StaleDataError):  # what it relied on appeared or went away meanwhile
-                if last:
+            except (IntegrityError, StaleDataError, Collision):  # what it relied on appeared or went away meanwhile
+                if attempt == TRIES:
                     raise
         raise AssertionError
 
@@ -339,7 +353,18 @@ class Postgres(Database):
         from dodam.feedback.tables import Table
 
         with self.told(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            moment = connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar()
+            until = time.monotonic() + PATIENCE
+            while readers := connection.exec_driver_sql(OLDER_READERS, (moment,)).scalar():
+                if time.monotonic() > until:
+                    break
+                time.sleep(0.05)
             connection.exec_driver_sql("VACUUM " + ", ".join(sorted(Table.metadata.tables)))
+        if readers:
+            what = "deleted, but its files still hold traces, for another program is reading"
+            raise StorageError(
+                what, where=self.where, mend="They go with the next VACUUM after that program has ended."
+            )
 
 
 def sqlite_error(error: BaseException | None, where: str) -> DodamError | None:

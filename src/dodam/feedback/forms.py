@@ -10,18 +10,22 @@ from datetime import datetime
 from itertools import combinations
 from typing import Any, Literal
 
+from dodam.data.preferences import TURN, prompt_of, ranking_of
 from dodam.errors import DataError
 from dodam.feedback.judgements import check_shown, check_texts, ranks_of, seconds_of
 from dodam.feedback.prompts import ROLES, Messages, hash_of, messages_of, origin_of, spelt, text_of
 
 Row = dict[str, Any]
 Form = Literal["rankings", "trl", "openai", "conversations"]
+PAIRS = {"chosen", "rejected", "preferred_output", "non_preferred_output"}
+"""A row that has one of these is a pair."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """A row to store: a prompt, perhaps with answers, perhaps with what somebody said of them. `ranks` None: answers
-    that are yet to be ranked; `demonstration`: what a person wrote, and `original` what it was made of."""
+    that are yet to be ranked; `demonstration`: what a person wrote, and `original` what it was made of, which
+    has the one origin there is then."""
 
     prompt: Messages
     answers: tuple[str, ...] = ()
@@ -43,17 +47,15 @@ def entry(row: Any) -> Entry:
     """The entry of a row in any known form."""
     if not isinstance(row, Mapping):
         raise DataError(f"a row must be an object, not {type(row).__name__}")
-    if "chosen" in row or "rejected" in row:
-        return pair(row, *trl_pair(row))
-    if "preferred_output" in row or "non_preferred_output" in row:
-        return pair(row, *openai_pair(row))
+    if not PAIRS.isdisjoint(row):
+        return pair(row)
     if "messages" in row:
         return conversation(row)
     if "prompt" not in row:
         mend = "Known: rankings, TRL's and OpenAI's pairs, conversations, prompts."
         raise DataError(f"no known form has the columns {', '.join(map(str, row))}", mend=mend)
     if "answers" not in row:
-        return Entry(prompt=messages_of(row["prompt"]), task=str(row.get("task") or ""))
+        return Entry(prompt=prompt_of_row(row), task=str(row.get("task") or ""))
     return ranking(row)
 
 
@@ -74,11 +76,11 @@ def ranking(row: Mapping[str, Any]) -> Entry:
         ranks = tuple(ranks_of(ranks, len(texts), all_bad))
         if shown is not None and not isinstance(shown, list):
             raise DataError("`shown` must be a list")
-        check_shown(shown, len(texts))
+        check_shown(shown, texts)
         given = [hash_of(text, origin) for text, origin in zip(texts, origins or [{}] * len(texts), strict=True)]
         check_texts(texts, given, ranks)
     found = Entry(
-        prompt=messages_of(row["prompt"]),
+        prompt=prompt_of_row(row),
         answers=texts,
         origins=tuple(origins or [{}] * len(texts)),
         ranks=ranks,
@@ -89,12 +91,24 @@ def ranking(row: Mapping[str, Any]) -> Entry:
     return found if ranks is None else with_id(found)
 
 
-def pair(row: Mapping[str, Any], prompt: Any, chosen: Any, rejected: Any) -> Entry:
-    """Two answers, the first of them better."""
-    answers = (text_of(chosen, "the chosen answer"), text_of(rejected, "the rejected answer"))
-    if answers[0] == answers[1]:
-        raise DataError("chosen and rejected are the same answer")
-    return with_id(Entry(prompt=messages_of(prompt), answers=answers, origins=({}, {}), ranks=(1, 2), **said(row)))
+def pair(row: Mapping[str, Any]) -> Entry:
+    """Two answers, the first of them better, read as `dodam reward --data FILE` reads them."""
+    try:
+        read = ranking_of(row, {}, "")
+    except DataError as error:
+        raise DataError(error.what, mend="" if "--columns" in error.mend else error.mend) from None
+    answers = tuple(text_of(answer, "an answer") for answer in read.answers)
+    return with_id(
+        Entry(prompt=messages_of(read.prompt), answers=answers, origins=({}, {}), ranks=read.ranks, **said(row))
+    )
+
+
+def prompt_of_row(row: Mapping[str, Any]) -> Messages:
+    """The prompt of a row, a text, a dialogue of Human: and Assistant: or messages, with the `system` beside it."""
+    prompt, system = row["prompt"], row.get("system")
+    if system or (isinstance(prompt, str) and TURN.match(prompt)):
+        prompt = prompt_of(prompt, system, "")
+    return messages_of(prompt)
 
 
 def said(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,37 +132,10 @@ def with_id(found: Entry) -> Entry:
     """With an id that follows from the content, where the row has none: brought in twice it is one ranking."""
     if found.id:
         return found
-    content = (found.prompt, found.answers, found.ranks, found.all_bad, found.annotator, found.demonstration)
+    content = [found.prompt, found.answers, found.ranks, found.all_bad, found.annotator, found.demonstration]
+    if found.original is not None or any(found.origins):
+        content += [found.original, found.origins]
     return replace(found, id=hash_of(*content))
-
-
-def trl_pair(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """Prompt, chosen and rejected answer of TRL's form. Where `chosen` and `rejected` are whole conversations, the
-    prompt is what both begin with."""
-    missing = [name for name in ("chosen", "rejected") if name not in row]
-    if missing:
-        raise DataError(f"there is no `{missing[0]}`")
-    chosen, rejected, prompt = row["chosen"], row["rejected"], row.get("prompt")
-    if isinstance(chosen, list) and isinstance(rejected, list):
-        before = [*messages_or_text(prompt), *turns(chosen)], [*messages_or_text(prompt), *turns(rejected)]
-        if before[0][:-1] != before[1][:-1]:
-            raise DataError("chosen and rejected do not differ in the last message alone")
-        return before[0][:-1], before[0][-1]["content"], before[1][-1]["content"]
-    if prompt is None:
-        mend = "`dodam reward` and `dodam dpo` read texts with Human: and Assistant: as they are."
-        raise DataError("there is no `prompt`", mend=mend)
-    return prompt, chosen, rejected
-
-
-def openai_pair(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """Prompt, preferred and other answer of OpenAI's form."""
-    given = row.get("input")
-    if not isinstance(given, Mapping) or not isinstance(given.get("messages"), list):
-        raise DataError("`input` must be an object with messages")
-    outputs = [turns(row.get(name)) for name in ("preferred_output", "non_preferred_output")]
-    if not all(len(output) == 1 for output in outputs):
-        raise DataError("each output must be one message of the assistant")
-    return given["messages"], outputs[0][0]["content"], outputs[1][0]["content"]
 
 
 def turns(messages: Any) -> list[dict[str, Any]]:
@@ -160,10 +147,6 @@ def turns(messages: Any) -> list[dict[str, Any]]:
     return messages
 
 
-def messages_or_text(prompt: Any) -> list[Any]:
-    return [] if prompt is None else messages_of(prompt)
-
-
 def conversation(row: Mapping[str, Any]) -> Entry:
     """A conversation as a demonstration of its last answer; the kind `ranked first` is no demonstration and is
     refused."""
@@ -172,20 +155,23 @@ def conversation(row: Mapping[str, Any]) -> Entry:
     messages = turns(row["messages"])
     if any(message.get("role") not in ROLES for message in messages):
         raise DataError(f"a message needs a role: {', '.join(ROLES)}")
+    if row.get("system") and messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": row["system"]}, *messages]
     answer, original = text_of(messages[-1].get("content"), "the answer"), row.get("original")
     return with_id(
         Entry(
             prompt=messages_of(messages[:-1]),
             demonstration=answer,
             original=None if original is None else text_of(original, "the original"),
+            origins=() if original is None else (origin_of(row.get("origin") or {}),),
             **said(row),
         )
     )
 
 
 def pairs(row: Row) -> Iterator[tuple[str, str]]:
-    """The better and the worse answer of every pair of a ranking that is no tie."""
-    ranked = sorted(zip(row["ranks"], row["answers"], strict=True), key=lambda one: one[0])
+    """The better and the worse answer of every pair of a ranking that is no tie; what two models said alike is one."""
+    ranked = sorted(dict.fromkeys(zip(row["ranks"], row["answers"], strict=True)), key=lambda one: one[0])
     for (better, chosen), (worse, rejected) in combinations(ranked, 2):
         if better < worse:
             yield chosen, rejected
@@ -194,7 +180,7 @@ def pairs(row: Row) -> Iterator[tuple[str, str]]:
 def as_trl(row: Row) -> Iterator[Row]:
     """A ranking as TRL's conversational pairs."""
     for chosen, rejected in pairs(row):
-        yield {"prompt": row["prompt"], "chosen": answered(chosen), "rejected": answered(rejected)}
+        yield {"prompt": row["prompt"], "chosen": answered(chosen), "rejected": answered(rejected)} | by(row)
 
 
 def as_openai(row: Row) -> Iterator[Row]:
@@ -204,7 +190,12 @@ def as_openai(row: Row) -> Iterator[Row]:
             "input": {"messages": row["prompt"]},
             "preferred_output": answered(chosen),
             "non_preferred_output": answered(rejected),
-        }
+        } | by(row)
+
+
+def by(row: Row) -> Row:
+    """Whose judgement it is, where that is known: two people may disagree, one may not."""
+    return {"annotator": row["annotator"]} if row["annotator"] else {}
 
 
 def answered(text: str) -> Messages:

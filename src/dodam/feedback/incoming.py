@@ -107,7 +107,7 @@ def store_one(session: "Session", entry: "Entry", source: str) -> Iterator[str]:
     known = has_prompt(session, entry.prompt)
     prompt = add_prompt(session, entry.prompt, task=entry.task, source=source)
     if entry.demonstration is not None:
-        edited = None if entry.original is None else add_candidates(session, prompt, [entry.original])[0]
+        edited = None if entry.original is None else add_candidates(session, prompt, [entry.original], entry.origins)[0]
         saved = add_demonstration(session, prompt=prompt, text=entry.demonstration, edited=edited, **said)
         yield "demonstrations" if saved.new else "known"
         return

@@ -49,14 +49,13 @@ def add_ranking(
     created: float | None = None,
 ) -> Saved:
     """Store a ranking of candidates (`answers`: their ids). `ranks`: 1 is best, equal is a tie; None only with
-    `all_bad`, when all tie. `shown`: each answer's place on the screen, from 0. What the annotator said before about
-    the same answers is superseded; one who is not known (`""`) supersedes nobody."""
+    `all_bad`, when all tie. `shown`: each answer's place on the screen, from 0; answers of one text may share it. What
+    the annotator said before about the same answers is superseded; one who is not known (`""`) supersedes nobody."""
     id = name_of(id, "the id of a ranking")
     ranks = ranks_of(ranks, len(answers), all_bad)
-    check_shown(shown, len(answers))
     seconds = seconds_of(seconds)
     annotator = add_annotator(session, annotator).name
-    check_answers(session, prompt, answers, ranks)
+    check_shown(shown, check_answers(session, prompt, answers, ranks))
     subject = hash_of(annotator, sorted(answers)) if annotator else id
     there = session.scalar(select(Ranking).where(Ranking.id == id))
     if there is not None:
@@ -64,7 +63,8 @@ def add_ranking(
         before = (there.prompt, there.annotator, there.all_bad, {one.candidate: one.rank for one in found})
         check_same(id, "ranking", before == (prompt, annotator, all_bad, dict(zip(answers, ranks, strict=True))))
         return Saved(id, new=False, supersedes=there.supersedes)
-    supersedes = newest(session, Ranking, subject) if annotator else None
+    before = newest(session, Ranking, subject) if annotator else None
+    created, supersedes = when(session, Ranking, before, created)
     session.add(
         Ranking(
             id=id,
@@ -75,7 +75,7 @@ def add_ranking(
             seconds=seconds,
             guideline=storable(guideline),
             supersedes=supersedes,
-            created=now() if created is None else created,
+            created=created,
             undone=None,
         )
     )
@@ -101,7 +101,8 @@ def add_demonstration(
     created: float | None = None,
 ) -> Saved:
     """Store an answer that a person wrote; `edited` is the candidate it was made of. A correction names the
-    demonstration that it `supersedes`, which must be the same person's on the same prompt."""
+    demonstration that it `supersedes`, which must be the same person's on the same prompt; an edit supersedes the same
+    person's earlier one of the same candidate in any case."""
     id, text = name_of(id, "the id of a demonstration"), text_of(text, "the answer")
     seconds = seconds_of(seconds)
     annotator = add_annotator(session, annotator).name
@@ -114,11 +115,17 @@ def add_demonstration(
         check_same(id, "demonstration", before == (prompt, annotator, edited, text))
         return Saved(id, new=False, supersedes=there.supersedes)
     subject = id
+    if supersedes is None and edited is not None and annotator:
+        mine = (Demonstration.annotator == annotator, Demonstration.candidate == edited, current(Demonstration))
+        supersedes = session.scalar(
+            select(Demonstration.id).where(*mine).order_by(Demonstration.number.desc()).limit(1)
+        )
     if supersedes is not None:
         earlier = session.scalar(select(Demonstration).where(Demonstration.id == supersedes))
         if earlier is None or (earlier.prompt, earlier.annotator) != (prompt, annotator):
             raise DataError(f"{annotator} has written no demonstration {supersedes} to this prompt")
         subject = earlier.subject
+    created, supersedes = when(session, Demonstration, supersedes, created)
     session.add(
         Demonstration(
             id=id,
@@ -130,7 +137,7 @@ def add_demonstration(
             seconds=seconds,
             guideline=storable(guideline),
             supersedes=supersedes,
-            created=now() if created is None else created,
+            created=created,
             undone=None,
         )
     )
@@ -151,9 +158,9 @@ def add_thumb(session: "Session", *, id: str, answer: str, up: bool, annotator: 
         check_same(id, "thumb", (there.candidate, there.annotator, there.up) == (answer, annotator, up))
         return Saved(id, new=False, supersedes=there.supersedes)
     subject = hash_of(annotator, answer)
-    supersedes = newest(session, Thumb, subject)
+    created, supersedes = when(session, Thumb, newest(session, Thumb, subject), None)
     said = Thumb(id=id, subject=subject, candidate=answer, annotator=annotator, up=up, supersedes=supersedes)
-    said.created, said.undone = now(), None
+    said.created, said.undone = created, None
     session.add(said)
     return Saved(id, new=True, supersedes=supersedes)
 
@@ -184,6 +191,16 @@ def newest(session: "Session", table: "Said", subject: str) -> str | None:
     return session.scalar(select(table.id).where(table.subject == subject, current(table)))
 
 
+def when(session: "Session", table: "Said", before: str | None, created: float | None) -> tuple[float, str | None]:
+    """When something is said that would supersede `before`, and what it does supersede: nothing where it is brought in
+    and older. What is said now comes after all else, whatever the clock says; nothing comes from the future."""
+    earlier = None if before is None else session.scalar(select(table.created).where(table.id == before))
+    if created is None:
+        return max(now(), earlier or 0.0), before
+    created = min(created, now())
+    return created, before if earlier is None or created >= earlier else None
+
+
 def ranks_of(ranks: Sequence[int] | None, number: int, all_bad: bool) -> list[int]:
     """Ranks for so many answers, without gaps: 1, 3, 3 becomes 1, 2, 2."""
     if not isinstance(all_bad, bool):
@@ -203,20 +220,30 @@ def ranks_of(ranks: Sequence[int] | None, number: int, all_bad: bool) -> list[in
     return [order.index(rank) + 1 for rank in ranks]
 
 
-def check_shown(shown: Sequence[int] | None, number: int) -> None:
-    if shown is not None and sorted(shown) != list(range(number)):
-        raise DataError(f"`shown` must have each place from 0 to {number - 1} once, not {list(shown)}")
+def check_shown(shown: Sequence[int] | None, texts: Sequence[str]) -> None:
+    """DataError unless every place from 0 on is taken, each by one text: two answers that say the same may share it."""
+    if shown is None:
+        return
+    numbers = all(type(place) is int for place in shown)
+    places = sorted(set(shown)) if numbers else []
+    if len(shown) != len(texts) or not numbers or places != list(range(len(places))):
+        raise DataError(f"`shown` must have each place from 0 to {len(texts) - 1} once, not {list(shown)}")
+    if len(set(zip(shown, texts, strict=True))) > len(places):
+        raise DataError(f"`shown` has two texts in one place: {list(shown)}")
 
 
-def check_answers(session: "Session", prompt: str, answers: Sequence[str], ranks: Sequence[int]) -> None:
-    """DataError unless all are different answers to the prompt, and the same text has the same rank."""
+def check_answers(session: "Session", prompt: str, answers: Sequence[str], ranks: Sequence[int]) -> list[str]:
+    """The texts of answers. DataError unless all are different answers to the prompt, and the same text has the same
+    rank."""
     check_prompt(session, prompt)
     found = session.scalars(select(Candidate).where(Candidate.prompt == prompt, Candidate.id.in_(answers)))
     texts = {candidate.id: candidate.text for candidate in found}
     for answer in answers:
         if answer not in texts:
             raise DataError(f"{answer} is no answer to the prompt {prompt}", mend="It may have been deleted.")
-    check_texts([texts[answer] for answer in answers], answers, ranks)
+    said = [texts[answer] for answer in answers]
+    check_texts(said, answers, ranks)
+    return said
 
 
 def check_texts(texts: Sequence[str], answers: Sequence[Any], ranks: Sequence[int]) -> None:

@@ -9,11 +9,11 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import delete, exists, func, or_, select
+from sqlalchemy import bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dodam.errors import DataError
@@ -230,19 +230,21 @@ def next_prompt(
     choice: Choice = "random",
     *,
     purpose: Purpose = "rank",
-    model: str = "",
-    sources: Sequence[str] = (),
+    weights: Collection[str] = (),
+    without: Collection[str] = (),
+    chats: bool = True,
     lease: float = 900.0,
 ) -> Asked | None:
     """Lend the annotator a prompt for `lease` seconds: the one that is lent to them already, else one they have
     neither done nor skipped and nobody else has open, with the fewest rankings (or, to `write`, demonstrations);
-    among these the one with the largest uncertainty or any. With `model` only rankings of that model's answers count.
-    None: all done."""
+    among these the one with the largest uncertainty or any. With `weights`, those of the models that answer now, a
+    ranking of other models' answers does not count; prompts in `without` are left out, and those of chats
+    unless `chats`. None: all done."""
     annotator, moment = add_annotator(session, annotator).name, now()
     mine = exists().where(Lease.prompt == Prompt.id, Lease.annotator == annotator, Lease.until > moment)
     others = exists().where(Lease.prompt == Prompt.id, Lease.annotator != annotator, Lease.until > moment)
     skipped = exists().where(Skip.prompt == Prompt.id, Skip.annotator == annotator)
-    said = judged(purpose, model).subquery()
+    said = judged(purpose, weights).subquery()
     done = exists().where(said.c.prompt == Prompt.id, said.c.annotator == annotator)
     counts = select(said.c.prompt, func.count().label("count")).group_by(said.c.prompt).subquery()
     order: list[Any] = [mine.desc(), func.coalesce(counts.c.count, 0)]
@@ -255,24 +257,30 @@ def next_prompt(
         .order_by(*order, func.random())
         .limit(TRIED)
     )
-    if sources:
-        found = found.where(Prompt.source.in_(sources))
+    if without:
+        found = found.where(Prompt.id.not_in(list(without)))
+    if not chats:
+        found = found.where(Prompt.conversation.is_(None))
     for prompt in session.scalars(found).all():
         if lend(session, prompt, annotator, moment + lease):
             return asked(session, prompt)
     return None
 
 
-def judged(purpose: Purpose, model: str = "") -> "Select[str, str]":
-    """Prompt and annotator of every current ranking (with `model` of those of its answers) or demonstration."""
+def judged(purpose: Purpose, weights: Collection[str] = ()) -> "Select[str, str]":
+    """Prompt and annotator of every current ranking or demonstration. With `weights`, one for each model that answers
+    now, only rankings of answers of at least two of these models (of one, where there is but one, or two are the same),
+    and of answers of which no weights are known: these came with their prompt."""
     if purpose == "write":
         return select(Demonstration.prompt, Demonstration.annotator).where(current(Demonstration))
     found = select(Ranking.prompt, Ranking.annotator).where(current(Ranking))
-    if model:
-        of_model = exists().where(
-            Place.ranking == Ranking.id, Place.candidate == Candidate.id, Candidate.model == model
-        )
-        found = found.where(of_model)
+    if weights:
+        fewest = 2 if len(set(weights)) == len(weights) > 1 else 1
+        of = Candidate.origin["weights"].as_string()
+        mine = (Place.ranking == Ranking.id, Place.candidate == Candidate.id)
+        known = exists().where(*mine, of.is_not(None))
+        now_served = select(func.count(of.distinct())).where(*mine, of.in_(sorted(set(weights))))
+        found = found.where(or_(~known, now_served.correlate(Ranking).scalar_subquery() >= fewest))
     return found
 
 
@@ -309,14 +317,22 @@ def unskip(session: "Session", prompt: str, annotator: str, lease: float = 900.0
 
 
 def progress(
-    session: "Session", annotator: str, *, purpose: Purpose = "rank", model: str = "", sources: Iterable[str] = ()
+    session: "Session",
+    annotator: str,
+    *,
+    purpose: Purpose = "rank",
+    weights: Collection[str] = (),
+    without: Collection[str] = (),
+    chats: bool = True,
 ) -> Progress:
-    """How many of the prompts the annotator has done and skipped."""
+    """How many of the prompts the annotator has done and skipped, as `next_prompt` counts; what is in `without` and not
+    done is no part of the whole, nor are chats unless `chats`."""
     annotator = spelt(annotator)
-    among = [Prompt.source.in_(list(sources))] if sources else []
-    said = judged(purpose, model).subquery()
+    said = judged(purpose, weights).subquery()
     done = exists().where(said.c.prompt == Prompt.id, said.c.annotator == annotator)
     skipped = exists().where(Skip.prompt == Prompt.id, Skip.annotator == annotator)
+    among = [or_(Prompt.id.not_in(list(without)), done)] if without else []
+    among += [] if chats else [Prompt.conversation.is_(None)]
     count = select(func.count()).select_from(Prompt).where(*among)
     return Progress(
         done=session.scalar(count.where(done)) or 0,
@@ -325,11 +341,16 @@ def progress(
     )
 
 
-def set_uncertainty(session: "Session", values: Mapping[str, float]) -> None:
-    """Write how little the reward model knows about prompts, by their ids; the largest is asked first."""
+def set_uncertainty(session: "Session", values: Mapping[str, float]) -> set[str]:
+    """Write how little the reward model knows about prompts, by their ids; the largest is asked first. Returns the ids
+    that are gone: somebody may have deleted them while the others were scored."""
     for prompt, value in values.items():
-        check_prompt(session, prompt)
         if value != value:
             raise DataError(f"the uncertainty of prompt {prompt} is not a number")
-        row = session.scalars(select(Prompt).where(Prompt.id == prompt)).one()
-        row.uncertainty = float(value)
+    there = values.keys() & set(session.scalars(select(Prompt.id)))
+    rows = [{"of": prompt, "value": float(values[prompt])} for prompt in values if prompt in there]
+    if rows:
+        table = Prompt.metadata.tables[Prompt.__tablename__]
+        known = update(table).where(table.c.id == bindparam("of")).values(uncertainty=bindparam("value"))
+        session.connection().execute(known, rows)
+    return set(values) - there

@@ -55,7 +55,7 @@ def measured(rows: list[dict[str, Any]]) -> dict[str, Any]:
     bias = agreement.position_bias(rows)
     outliers = agreement.speed_outliers(rows)
     return {
-        "pairs": sum(one < two for row in rows for one in row["ranks"] for two in row["ranks"]),
+        "pairs": sum(one < two for row in map(agreement.once, rows) for one in row["ranks"] for two in row["ranks"]),
         "all_bad": sum(row["all_bad"] for row in rows),
         "annotators": dict(Counter(row["annotator"] for row in rows)),
         "agreement": {

@@ -68,10 +68,11 @@ def ranking_row(ranking: Ranking, messages: list[Any], task: str, places: list[A
 
 
 def demonstrations(session: "Session", kinds: tuple[Kind, ...]) -> Iterator[Row]:
-    """{"messages", "kind", "annotator", "id"} of what people wrote, what they edited, and what they ranked first."""
+    """{"messages", "kind", "annotator", "id"} of what people wrote, what they edited (with the `original` and its
+    `origin`), and what they ranked first."""
     original = aliased(Candidate)
     found = (
-        select(Demonstration, Prompt.messages, original.text)
+        select(Demonstration, Prompt.messages, original.text, original.origin)
         .join(Prompt, Prompt.id == Demonstration.prompt)
         .outerjoin(original, original.id == Demonstration.candidate)
         .where(current(Demonstration))
@@ -79,10 +80,10 @@ def demonstrations(session: "Session", kinds: tuple[Kind, ...]) -> Iterator[Row]
         .execution_options(yield_per=FETCHED)
     )
     with session.execute(found) as result:
-        for row, messages, before in result:
+        for row, messages, before, origin in result:
             kind: Kind = "written" if row.candidate is None else "edited"
             if kind in kinds:
-                edited = {} if before is None else {"original": before}
+                edited = {} if before is None else {"original": before, "origin": origin}
                 yield conversation(messages, row.text, kind, row.annotator, row.id) | edited
     if "ranked first" in kinds:
         yield from ranked_first(session)

@@ -7,7 +7,7 @@ when it raises, nothing was written. Any number of threads and processes may use
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,6 +89,10 @@ class Store:
 
     def admits(self, name: str, key: str = "") -> bool:
         """Whether this key opens the store for the annotator; one without a key, or not yet known, needs none."""
+        return self.proves(name, key) is not False
+
+    def proves(self, name: str, key: str) -> bool | None:
+        """Whether the key is the annotator's; None for one who has none, so that a name is only a name."""
         from dodam.feedback.prompts import spelt
         from dodam.feedback.tables import Annotator
 
@@ -96,7 +100,7 @@ class Store:
             found = session.get(Annotator, spelt(name))
             hashed = found.key_hash if found else None
         if hashed is None:
-            return True
+            return None
         salt, _, digest = hashed.partition("$")
         return hmac.compare_digest(scrypt(key, bytes.fromhex(salt)).hex(), digest)
 
@@ -164,16 +168,19 @@ class Store:
         choice: "Choice" = "random",
         *,
         purpose: "Purpose" = "rank",
-        model: str = "",
-        sources: Sequence[str] = (),
+        weights: Collection[str] = (),
+        without: Collection[str] = (),
+        chats: bool = True,
         lease: float = 900.0,
     ) -> "Asked | None":
         """Lend the annotator a prompt: the one they have open, else one with the fewest rankings that they have not
-        done or skipped and nobody else has open; `uncertain` prefers what the reward model knows least. None: all
-        done."""
+        done or skipped and nobody else has open; `uncertain` prefers what the reward model knows least. With `weights`,
+        those of the models that answer now, rankings of other models' answers do not count; prompts in `without` are
+        left out, and those of chats unless `chats`. None: all done."""
         from dodam.feedback import prompts
 
-        choices: dict[str, Any] = {"purpose": purpose, "model": model, "sources": sources, "lease": lease}
+        choices: dict[str, Any] = {"purpose": purpose, "weights": weights, "without": without}
+        choices |= {"chats": chats, "lease": lease}
         return self.database.write(lambda session: prompts.next_prompt(session, annotator, choice, **choices))
 
     def release(self, prompt: str, annotator: str) -> None:
@@ -195,19 +202,25 @@ class Store:
         self.database.write(lambda session: prompts.unskip(session, prompt, annotator))
 
     def progress(
-        self, annotator: str, *, purpose: "Purpose" = "rank", model: str = "", sources: Sequence[str] = ()
+        self,
+        annotator: str,
+        *,
+        purpose: "Purpose" = "rank",
+        weights: Collection[str] = (),
+        without: Collection[str] = (),
+        chats: bool = True,
     ) -> "Progress":
-        """How many of the prompts the annotator has done and skipped."""
+        """How many of the prompts the annotator has done and skipped, as `next_prompt` counts."""
         from dodam.feedback import prompts
 
         with self.database.read() as session:
-            return prompts.progress(session, annotator, purpose=purpose, model=model, sources=sources)
+            return prompts.progress(session, annotator, purpose=purpose, weights=weights, without=without, chats=chats)
 
-    def set_uncertainty(self, values: Mapping[str, float]) -> None:
-        """How little the reward model knows about prompts, by their ids."""
+    def set_uncertainty(self, values: Mapping[str, float]) -> set[str]:
+        """How little the reward model knows about prompts, by their ids; returns the ids that are gone."""
         from dodam.feedback import prompts
 
-        self.database.write(lambda session: prompts.set_uncertainty(session, values))
+        return self.database.write(lambda session: prompts.set_uncertainty(session, values))
 
     # What people say
 

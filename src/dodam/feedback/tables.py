@@ -1,14 +1,15 @@
 """The tables of a feedback store. A row that holds what a person said is never changed, but for the time it was undone.
 
 Rankings, demonstrations and thumbs have a `subject`: all that one person said about one thing. Current is the newest
-row of a subject that is not undone, so that a later row supersedes and undoing it brings the earlier one back. The
+row of a subject, by when it was said, that is not undone, so that a later row supersedes, an older one brought in from
+a file does not, and undoing brings the earlier one back. The
 tables are made by the migrations; VERSION is the newest of them.
 """
 
 from functools import cache
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, MetaData, Text, and_, exists
+from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, MetaData, Text, and_, exists, or_
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 
 VERSION = "0001"
@@ -194,5 +195,7 @@ Said = type[Ranking] | type[Demonstration] | type[Thumb]
 def current(table: Said) -> ColumnElement[bool]:
     """Whether a row counts: it is not undone, and nothing newer on its subject is there that is not undone."""
     later = aliased(table)
-    newer = exists().where(later.subject == table.subject, later.undone.is_(None), later.number > table.number)
+    when, number = later.created, later.number
+    after = or_(when > table.created, and_(when == table.created, number > table.number))
+    newer = exists().where(later.subject == table.subject, later.undone.is_(None), after)
     return and_(table.undone.is_(None), ~newer)

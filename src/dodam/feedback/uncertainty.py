@@ -60,10 +60,13 @@ def run(config: FeedbackUncertainty) -> dict[str, Any]:
             tables = [one.own_scores(compared) for one in (scorer, *scorer.others)]
             for (id, *_), *scores in zip(part, *tables, strict=True):
                 found[id] = uncertainty(np.stack(scores))
-        store.set_uncertainty(found)
-    mean = sum(found.values()) / len(found)
-    print(f"feedback uncertainty: {len(found)} prompts, {mean:.3f} on the average.", file=sys.stderr)
-    return {"store": store.where, "prompts": len(found), "mean": mean}
+        gone = store.set_uncertainty(found)
+    written = [value for id, value in found.items() if id not in gone]
+    mean = sum(written) / len(written) if written else None
+    told = "" if mean is None else f", {mean:.3f} on the average"
+    deleted = f"; {len(gone)} were deleted meanwhile" if gone else ""
+    print(f"feedback uncertainty: {len(written)} prompts{told}{deleted}.", file=sys.stderr)
+    return {"store": store.where, "prompts": len(written), "gone": len(gone), "mean": mean}
 
 
 def different(answers: Sequence[Any]) -> list[str]:

@@ -72,6 +72,8 @@ class Serve:
     """Who may rank and write, as NAME=KEY; may be given several times. Without it whoever says a name."""
     collect: bool = False
     """Store chats too, with personal data masked; the chat page says so."""
+    rank_chats: bool = False
+    """Let annotators read and rank what is stored of chats; the chat page says so."""
 
 
 def run(config: Serve) -> dict:
@@ -103,6 +105,7 @@ def check_feedback(config: Serve) -> None:
         "--choose": config.choose != Serve.choose,
         "--annotator": config.annotator,
         "--collect": config.collect,
+        "--rank-chats": config.rank_chats,
     }
     if config.feedback is None and (useless := [flag for flag, value in given.items() if value]):
         raise UsageError("has no effect without --feedback", where=useless[0], mend="Add --feedback [PATH|URL].")
@@ -115,7 +118,7 @@ def stored(feedback: "Feedback") -> str:
     num_prompts = feedback.store.counts()["prompts"]
     told = f"Store {feedback.store.where}, prompts: {num_prompts}{'; chats are collected' if feedback.collect else ''}"
     if not num_prompts:
-        return f"{told}; nothing to rank yet: --prompts FILE, or regenerate answers in the chat"
+        return f"{told}; nothing to rank yet: --prompts FILE, or --rank-chats and regenerate answers in the chat"
     if feedback.choose == "uncertain" and not num_uncertain(feedback.store):
         return f"{told}; none with an uncertainty yet, so they are asked at random"
     return told
@@ -163,7 +166,12 @@ def load(config: Serve, keys: tuple[str, ...]) -> "Service":
         if all(served.tokenizer.chat_template is None for served in models.values()):
             mend = "Tune one with `dodam sft`, or leave --feedback out."
             raise UsageError("base models answer no prompts", where="--feedback", mend=mend)
-        choices = {"answers": config.answers, "choose": config.choose, "collect": config.collect}
+        choices: dict[str, Any] = {
+            "answers": config.answers,
+            "choose": config.choose,
+            "collect": config.collect,
+            "rank_chats": config.rank_chats,
+        }
         feedback = open_feedback(config.feedback, material, **choices)
     return Service(
         models=models,

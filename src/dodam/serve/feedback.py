@@ -18,7 +18,7 @@ from fastapi import Request
 from dodam.data.conversation import messages_of
 from dodam.data.sources import rows
 from dodam.errors import DataError, DodamError, UsageError
-from dodam.feedback.conversations import SHORTEST_KEY, new_key
+from dodam.feedback.conversations import SHORTEST_KEY, check_key, new_key
 from dodam.feedback.prompts import add_candidates, add_prompt, text_of
 from dodam.feedback.prompts import messages_of as checked_messages
 from dodam.feedback.store import open_store
@@ -57,8 +57,14 @@ class Feedback:
     """Who may rank and write, each by a key; without any, whoever says a name."""
     collect: bool = False
     """Whether chats are stored."""
+    rank_chats: bool = False
+    """Whether annotators are asked what comes from chats."""
     known: dict[str, bytes] = field(default_factory=dict)
     """Annotators whose key was found right, with its hash: the store takes its time to compare keys, on purpose."""
+
+    unaskable: set[str] = field(default_factory=set)
+    """Prompts to which the models served now gave no two different answers, or that do not fit them: left out as long
+    as this server runs. That is no judgement of a person, so nothing is stored of it."""
 
     async def ask(self, act: "Callable[[Store], T]") -> T:
         """Run `act` on the store in a thread. What it refuses is an APIError: 409 for an id that says something else
@@ -100,14 +106,14 @@ class Feedback:
         if compare_digest(self.known.get(name, b""), digest(key)):
             return name
         try:
-            right = (not self.annotators or name in self.annotators) and self.store.admits(name, key)
+            proved = self.store.proves(name, key)
         except DataError as error:
             raise APIError(400, str(error), code="no_annotator") from None
         except DodamError as error:
             raise APIError(503, str(error), code="store_failed", kind="server_error") from None
-        if not right:
+        if proved is False or (self.annotators and name not in self.annotators):
             raise APIError(401, f"The key is not that of {name}.", code="invalid_annotator_key")
-        if self.annotators:
+        if proved:
             self.known[name] = digest(key)
         return name
 
@@ -136,7 +142,9 @@ def read_material(prompts: tuple[str, ...], guideline: str, annotators: tuple[st
     return Material(found, guideline_text(guideline), dict(named_keys(annotators)))
 
 
-def open_feedback(store: str, material: Material, *, answers: int, choose: Choose, collect: bool) -> Feedback:
+def open_feedback(
+    store: str, material: Material, *, answers: int, choose: Choose, collect: bool, rank_chats: bool
+) -> Feedback:
     """Open the store, made if there is none, and put the material in."""
 
     def put(session: "Session") -> None:
@@ -152,7 +160,8 @@ def open_feedback(store: str, material: Material, *, answers: int, choose: Choos
     except BaseException:
         opened.close()
         raise
-    return Feedback(opened, answers, choose, material.guideline, version, frozenset(material.keys), collect)
+    told = {"guideline": material.guideline, "version": version, "annotators": frozenset(material.keys)}
+    return Feedback(opened, answers=answers, choose=choose, collect=collect, rank_chats=rank_chats, **told)
 
 
 def num_uncertain(store: "Store") -> int:
@@ -197,7 +206,7 @@ def read_prompts(path: str) -> Iterator[tuple[str, tuple[Any, list[str], str]]]:
     source = Path(path).name
     if Path(path).suffix == ".txt":
         try:
-            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # a prompt may hold U+2028
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=path) from None
         except ValueError:
@@ -226,10 +235,15 @@ def prompt_of(row: Mapping[str, Any], where: str) -> tuple[Any, list[str]]:
 
 
 def conversation_key(headers: Mapping[str, str]) -> str:
-    """The deletion key that the client has chosen for its conversation, or a new one. APIError for too short a one."""
+    """The deletion key that the client has chosen for its conversation, or a new one. APIError for one that is too
+    short or too easily guessed."""
     key = headers.get("dodam-conversation", "").strip() or new_key()
     if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
         raise APIError(400, f"`Dodam-Conversation` must have {SHORTEST_KEY} to {LONGEST_KEY} characters.")
+    try:
+        check_key(key)
+    except DataError as error:
+        raise APIError(400, f"`Dodam-Conversation`: {error}") from None
     return key
 
 
@@ -241,18 +255,20 @@ def origin_of(model: str, known: Mapping[str, Any], params: SamplingParams) -> d
 
 
 def admit_annotator(feedback: Feedback, keys: Keys, rate: Rate) -> Callable[[Request], str]:
-    """A dependency that gives the annotator's name. An annotator's own key opens these routes as well as the API's."""
+    """A dependency that gives the annotator's name. An annotator's own key opens these routes as well as the API's.
+    Requests are counted by a name only where a key proves it: names without one cost nothing."""
 
     def admit(request: Request) -> str:
         address = request.client.host if request.client else "unknown"
         try:
             name = feedback.annotator(request)
+            client = f"annotator {name}"
             if name not in feedback.known:
-                keys.check(request.headers.get("authorization"))
+                client = keys.check(request.headers.get("authorization")) or address
         except APIError as error:
             rate.check(f"wrong key {address}" if error.status == 401 else address)
             raise
-        rate.check(f"annotator {name}")
+        rate.check(client)
         return name
 
     return admit

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, model_validator
 
+from dodam.errors import DataError
 from dodam.feedback.judgements import add_demonstration, add_ranking, undo
 from dodam.feedback.store import Store
-from dodam.serve.candidates import beginning, sample, to_rank
+from dodam.serve.candidates import beginning, candidates_of, chat_models, sample, served_weights, to_rank
 from dodam.serve.feedback import Feedback, admit_annotator
 from dodam.serve.protocol import APIError
 from dodam.serve.routes import CLIENT_LEFT, Left, Service, failure
@@ -126,7 +127,8 @@ def make_rank_router(service: Service, feedback: Feedback) -> APIRouter:
 
     @router.post("/write")
     async def prompt_to_write(name: str = annotator) -> dict:
-        asked = await feedback.ask(lambda store: store.next_prompt(name, feedback.choose, purpose="write"))
+        among: Any = {"purpose": "write", "chats": feedback.rank_chats}
+        asked = await feedback.ask(lambda store: store.next_prompt(name, feedback.choose, **among))
         return {"prompt": asked and asked.id, "messages": asked and asked.messages}
 
     @router.post("/sample")
@@ -149,7 +151,7 @@ async def sampled_answer(service: Service, feedback: Feedback, prompt: str, requ
     """One answer of the served models to a prompt of the store, to be edited. APIError if it is empty."""
     asked = await feedback.ask(lambda store: store.prompt(prompt))
     try:
-        ids = await sample(service, feedback, prompt, asked.messages, 1, request)
+        ids = await sample(service, feedback, prompt, asked.messages, {chat_models(service)[0]: 1}, request)
     except Left:
         return Response(status_code=CLIENT_LEFT)
     except Stopped as error:
@@ -162,11 +164,18 @@ async def sampled_answer(service: Service, feedback: Feedback, prompt: str, requ
 
 
 async def next_task(service: Service, feedback: Feedback, name: str, request: Request) -> Any:
-    """A prompt with answers to rank, how far the annotator is, and what was skipped because it could not be asked."""
+    """A prompt with answers to rank, how far the annotator is, and what was left out because it could not be asked. A
+    prompt that was ranked with answers of other models than are served now is asked again."""
     told: list[str] = []
+    weights = served_weights(service)
     try:
         while True:
-            asked = await feedback.ask(lambda store: store.next_prompt(name, feedback.choose))
+            among: dict[str, Any] = {
+                "weights": weights,
+                "without": tuple(feedback.unaskable),
+                "chats": feedback.rank_chats,
+            }
+            asked = await feedback.ask(lambda store, among=among: store.next_prompt(name, feedback.choose, **among))
             answers = []
             try:
                 if asked is not None:
@@ -176,12 +185,14 @@ async def next_task(service: Service, feedback: Feedback, name: str, request: Re
                 if error.body["error"]["param"] != "messages" or asked is None or len(told) == MOST_SKIPPED:
                     raise  # it is not the prompt's fault
                 told.append(str(error))
-                await feedback.ask(lambda store, prompt=asked.id: store.skip(prompt, name))
+                feedback.unaskable.add(asked.id)
+                await feedback.ask(lambda store, prompt=asked.id: store.release(prompt, name))
     except Left:
         return Response(status_code=CLIENT_LEFT)
     except Stopped as error:
         raise failure(error) from None
-    done = await feedback.ask(lambda store: store.progress(name))
+    among = {"weights": weights, "without": tuple(feedback.unaskable), "chats": feedback.rank_chats}
+    done = await feedback.ask(lambda store: store.progress(name, **among))
     task = asked and {
         "prompt": asked.id,
         "messages": asked.messages,
@@ -192,15 +203,22 @@ async def next_task(service: Service, feedback: Feedback, name: str, request: Re
 
 
 def store_ranking(store: Store, body: RankingBody, annotator: str, guideline: str) -> dict:
-    """The ranking with its edits, all of it or nothing."""
+    """The ranking with its edits, all of it or nothing. Candidates that say the same have the same rank and place."""
     who = {"annotator": annotator, "guideline": guideline, "prompt": body.prompt}
+    if len(body.ranks) != len(body.shown):
+        raise DataError(f"there are {len(body.shown)} answers and {len(body.ranks)} ranks")
+    places = [(one, place) for place, shown in enumerate(body.shown) for one in candidates_of(shown)]
 
     def work(session: "Session") -> dict:
         for edit in body.edits:
-            add_demonstration(session, id=edit_id(body.id, edit.id), text=edit.text, edited=edit.id, **who)
-        shown = list(range(len(body.shown)))
-        said = {"ranks": body.ranks, "all_bad": body.all_bad, "seconds": body.seconds, "shown": shown}
-        saved = add_ranking(session, id=body.id, answers=body.shown, **said, **who)
+            edited = candidates_of(edit.id)[0]
+            add_demonstration(session, id=edit_id(body.id, edited), text=edit.text, edited=edited, **who)
+        said = {
+            "answers": [one for one, _ in places],
+            "ranks": [body.ranks[place] for _, place in places],
+            "shown": [place for _, place in places],
+        }
+        saved = add_ranking(session, id=body.id, all_bad=body.all_bad, seconds=body.seconds, **said, **who)
         return {"id": saved.id, "new": saved.new, "supersedes": saved.supersedes}
 
     return store.database.write(work)
@@ -211,7 +229,7 @@ def undo_ranking(store: Store, body: UndoBody, annotator: str) -> dict:
 
     def work(session: "Session") -> dict:
         for edit in body.edits:
-            undo(session, edit_id(body.id, edit), annotator)
+            undo(session, edit_id(body.id, candidates_of(edit)[0]), annotator)
         return {"id": body.id, "was": undo(session, body.id, annotator)}
 
     return store.database.write(work)

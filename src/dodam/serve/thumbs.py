@@ -109,8 +109,13 @@ def make_thumbs_router(service: Service) -> APIRouter:
 def describe(feedback: Feedback | None) -> dict:
     """What a page must know before anybody has said who they are."""
     if feedback is None:
-        return {"feedback": False, "collect": False, "keys": False}
-    return {"feedback": True, "collect": feedback.collect, "keys": bool(feedback.annotators)}
+        return {"feedback": False, "collect": False, "rank_chats": False, "keys": False}
+    return {
+        "feedback": True,
+        "collect": feedback.collect,
+        "rank_chats": feedback.rank_chats,
+        "keys": bool(feedback.annotators),
+    }
 
 
 def name_of(feedback: Feedback, request: Request) -> str:
