@@ -6,7 +6,7 @@ UsageError.
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dodam import config as configs
 from dodam import ranks
@@ -62,9 +62,17 @@ def meet(config: "Training") -> None:
 
 
 def check_sharding(config: "Training") -> None:
-    """UsageError for what a sharded model cannot be."""
+    """UsageError for settings that a sharded model cannot have."""
     leave = "Leave the flag out."
     if config.compile == "yes":
         raise UsageError("a sharded model is not compiled", where="--compile", mend=leave)
     if config.lora.quantize != "none":
         raise UsageError("matrices of 4 bits are not sharded", where="--parallel.shard", mend=leave)
+
+
+def check_shardable(model: Any) -> None:
+    """UsageError for models that are not sharded: those of two stacks, whose blocks are not only called one after
+    another, and those with experts, as not every rank's rows reach each of them."""
+    kind = "an encoder-decoder" if hasattr(model, "run_decoder_block") else "a model with experts"
+    if hasattr(model, "run_decoder_block") or getattr(model.config, "experts", 0):
+        raise UsageError(f"{kind} is not sharded", where="--parallel.shard", mend="Leave the flag out.")

@@ -120,8 +120,6 @@ def run(config: Pretrain) -> dict[str, Any]:
     machine = training.machine_for(config, choices)
     loaded = load_start(config, config.model, OF_FRESH, kinds(config), machine)
     architecture = check_architecture(config, loaded)
-    if architecture == "encoder-decoder" and is_sharded(config):
-        raise UsageError("an encoder-decoder is not sharded", where="--parallel.shard", mend="Leave the flag out.")
     tokenizer = loaded.tokenizer if loaded else distributed.in_turn(lambda: find_tokenizer(config))
     context = choices["context"] if choices else context_of(config, loaded)
     length = row_length(config, architecture, tokenizer, context)

@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le
 from dodam import config as configs
 from dodam import files, ranks
 from dodam.errors import FolderError, Interrupted, UsageError
-from dodam.stages.parallel import ONE, Parallel, is_sharded, meet, parallel_of
+from dodam.stages.parallel import ONE, Parallel, check_shardable, is_sharded, meet, parallel_of
 from dodam.stages.parts import NO_ADAPTER, Lora, check_lora, finish_parts
 from dodam.tracking.trackers import check_trackers
 from dodam.versions import versions
@@ -306,6 +306,8 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     from dodam.train.optim import Optimizers
 
     model, sharded = setup.model, is_sharded(config)
+    if sharded:
+        check_shardable(model)
     trained = sharding.shard(model) if sharded else model
     weights = dict(trained.named_parameters())
     optimizers = Optimizers(trained, setup.optim, setup.factors)

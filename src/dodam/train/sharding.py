@@ -20,14 +20,16 @@ from dodam.train import distributed
 
 def shard(model: nn.Module) -> nn.Module:
     """The same model with its parameters spread over the ranks; `model` holds none of them from then on."""
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
+    mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.world(),))
     spread = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     for name, module in spread.named_modules():
         if name == "blocks" or name.endswith(".blocks"):
             for block in module.children():
-                fully_shard(block)
-    fully_shard(spread)
+                fully_shard(block, mesh=mesh)
+    fully_shard(spread, mesh=mesh)
     for module in spread.modules():
         if isinstance(module, FSDPModule):
             # Sums: losses are divided by the weight of the whole step already.
