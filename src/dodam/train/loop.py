@@ -127,13 +127,13 @@ def train(
     where there is no batch to be had."""
     run = Run(model, optimizers, folder, choices or {}, ledger)
     validated = run.resume()
+    run.clock.tick(())
     plan = Plan(config, run.clock, validated)
     recent: list[torch.Tensor] = []  # losses since the last row
     if run.step == 0:
         run.save(plan)
     last_saved = run.clock.seconds()
     with looking_on(hooks, run.step), stop_signals() as stopped:
-        run.clock.tick(stopped)
         # The clock is asked once a step, so that the last step is also the last one logged and validated.
         last = plan.done(run.step)
         while not last:
