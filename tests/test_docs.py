@@ -46,12 +46,15 @@ def blocks() -> list[Block]:
 
 
 def dodam_commands() -> list[tuple[str, list[str]]]:
-    """(page, words after `dodam`) of every command shown, what follows a pipe or a redirection left out."""
+    """(page, words after `dodam`) of every command shown, also of what torchrun is to start; what follows a pipe or a
+    redirection is left out."""
     found = []
     for block in blocks():
         for words in block.commands:
             ends = [place for place, word in enumerate(words) if word in ("|", "<", ">", "2>", "&", "&&", ";")]
             words = words[: min(ends, default=len(words))]
+            if words and words[0] == "torchrun":
+                words = words[words.index("-m") + 1 :]
             if words and Path(words[0]).name == "dodam":
                 found.append((block.page, words[1:]))
     return found

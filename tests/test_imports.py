@@ -24,7 +24,8 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "flags": {"errors", "config"},
     "nn": set(),
     "models": {"nn"},
-    "train": {"nn", "models", "errors", "files", "tensors", "data"},
+    "ranks": {"errors"},
+    "train": {"nn", "models", "errors", "files", "tensors", "data", "ranks"},
     "sample": FRAME,
     "tokenizer": TEXT,
     "data": TEXT | {"feedback"},
@@ -39,7 +40,9 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "exchange": FRAME | {"nn", "models", "tokenizer", "tensors"},
     "folder": FRAME | {"nn", "models", "tokenizer", "tensors", "exchange"},
     "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},
-    "stages": TEXT | TRAINING | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl", "tracking"},
+    "stages": TEXT
+    | TRAINING
+    | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl", "tracking", "ranks"},
     "evaluate": TEXT | {"nn", "models", "folder", "generate", "machine", "versions"},
     "rl": TEXT | TRAINING | {"folder", "generate", "evaluate", "machine"},
     "serve": TEXT | {"nn", "models", "folder", "generate", "machine", "feedback"},

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from dodam import ranks
 from dodam.errors import DodamError, Interrupted, UsageError
 
 
@@ -89,8 +90,22 @@ COMMANDS = {
 
 def main(words: list[str] | None = None, *, in_recipe: bool = False) -> int:
     """Run one command line and return its exit code; every error becomes one message on standard error. How to go on
-    with a stage that is `in_recipe` is said by the runner."""
+    with a stage that is `in_recipe` is said by the runner. Of several ranks only the first speaks."""
     words = sys.argv[1:] if words is None else words
+    try:
+        hushed = ranks.rank() > 0
+    except UsageError as error:
+        return _failed(f"error: {error}", error)
+    if not hushed:
+        return _run(words, in_recipe=in_recipe)
+    ranks.hush()
+    code = _run(words, in_recipe=in_recipe)
+    if code:
+        ranks.linger()
+    return code
+
+
+def _run(words: list[str], *, in_recipe: bool) -> int:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="replace")
@@ -169,6 +184,8 @@ def _dispatch(words: list[str]) -> int:
     from dodam.flags import parse
 
     config, _ = load(name)
+    if ranks.world() > 1 and "parallel" not in config.__dataclass_fields__:  # type: ignore[attr-defined]
+        raise UsageError("this command is one process", where=name, mend="Start it without torchrun.")
     parsed = parse(name, config, rest)
     if parsed is None:
         return 0
@@ -222,6 +239,8 @@ def _print_commands(group: str) -> None:
 
 
 def _failed(message: str, error: BaseException) -> int:
+    if meeting := sys.modules.get("dodam.train.distributed"):
+        meeting.say(message)
     if os.environ.get("DODAM_DEBUG"):
         traceback.print_exception(error)
     print(message, file=sys.stderr)

@@ -18,7 +18,8 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from dodam import files
 from dodam.errors import UsageError
 from dodam.stages import parts, training
-from dodam.stages.training import Setup, Training
+from dodam.stages.parallel import is_sharded
+from dodam.stages.training import RanksTraining, Setup
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,7 @@ NONE = Path("none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify(Training):
+class Classify(RanksTraining):
     """Teach a model to label texts or parts of them, from texts with labels."""
 
     data: Annotated[tuple[str, ...], MinLen(1)]
@@ -164,6 +165,7 @@ def run(config: Classify) -> dict[str, Any]:
     from dodam.models.heads import freeze_language_head
     from dodam.nn.dropout import set_dropout
     from dodam.stages.labelled import LabelledLoader, held_back_loss
+    from dodam.train import distributed
     from dodam.train.optim import OptimConfig
 
     task = read(config)
@@ -175,12 +177,12 @@ def run(config: Classify) -> dict[str, Any]:
     training.same_data(config, choices, digest)
     learned, held_back = task.rows(model, tokenizer, context)
     if not choices:
-        choices = choose(config, machine, model, learned, context) | {"data": digest}
+        choices = distributed.first(lambda: choose(config, machine, model, learned, context)) | {"data": digest}
     factors = parts.choose_parts(config, model)
     freeze_language_head(model)
     model.classifier.requires_grad_(True)  # an adapter froze it
     set_dropout(model, config.dropout)
-    if choices["compiled"]:
+    if choices["compiled"] and not is_sharded(config):
         training.compile_blocks(model)
     step = -(-context // 4) if choices["compiled"] else 8  # each length is compiled anew
     rows = LabelledLoader(learned, choices["batch"], tokenizer.pad, config.seed, step, context)
@@ -200,14 +202,14 @@ def run(config: Classify) -> dict[str, Any]:
         loop=training.loop_bounds(config, choices, rows.batches_per_epoch),
         validate=lambda model: held_back_loss(model, held_back_rows, plain),
         unit=task.unit,
-        sample=lambda: task.samples(model, tokenizer, context),
+        sample=lambda model: task.samples(model, tokenizer, context),
         chat_template=None,
         card=card_of(config, task, lineage),
         factors=factors,
         save=save,
     )
     result = training.train_run(config, "classify", setup, choices)
-    return finish(config, task, result, choices)
+    return distributed.first(lambda: finish(config, task, result, choices))
 
 
 def card_of(config: Classify, task: Task, lineage: dict[str, Any]) -> dict[str, Any]:
@@ -266,12 +268,13 @@ def start(config: Classify, task: Task, machine: "Machine") -> "tuple[Any, Token
     from dodam.models.decoder import Decoder
     from dodam.models.encoder import build_encoder, encoder_config
     from dodam.models.heads import add_head
+    from dodam.train import distributed
 
     pooling: Pooling | None = None if config.pooling == "auto" else config.pooling
     num_labels = len(task.names) or 1
     lineage: dict[str, Any] = {}
     if config.model == NONE:
-        tokenizer = with_template(find_tokenizer(config, task), "encoder")
+        tokenizer = with_template(distributed.in_turn(lambda: find_tokenizer(config, task)), "encoder")
         context, depth = config.context or usual_context(config), config.depth or DEFAULT_DEPTH
         sizes = encoder_config(vocabulary=tokenizer.size, context=context, depth=depth)
         head = head_config(sizes, num_labels, problem=task.problem, pooling=pooling, dropout=config.dropout)

@@ -156,7 +156,7 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
         loop=training.loop_bounds(config, choices, rows.batches_per_epoch),
         validate=preferred.validation(held_rows, plain),
         unit="nats per pair" if config.loss in ("dpo", "simpo") else "loss per pair",
-        sample=lambda: answers(model, tokenizer, questions),
+        sample=lambda model: answers(model, tokenizer, questions),
         chat_template=template_of(tokenizer),
         card=card_of(config, loaded, data),
         factors=factors,

@@ -200,7 +200,7 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
         loop=training.loop_bounds(config, choices, rows.batches_per_epoch),
         validate=(lambda model: held_back_loss(model, data, held_rows, objective)) if held_rows else None,
         unit="nats per row",
-        sample=lambda: neighbours(start, data, choices),
+        sample=lambda _: neighbours(start, data, choices),
         chat_template=None,
         card={
             "base": str(config.model),

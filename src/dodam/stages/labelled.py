@@ -15,6 +15,7 @@ import torch
 from dodam.data.batch import IGNORED
 from dodam.generate.classifier import AT_ONCE, Encoded, TextBatch, collate
 from dodam.stages.validation import evaluating
+from dodam.train.distributed import share
 from dodam.train.objective import Objective
 
 VALIDATED = 1024  # texts read at every validation
@@ -63,9 +64,10 @@ class LabelledLoader:
         return len(self.texts) / self.batch_size
 
     def batch(self, step: int, microbatch: int) -> list[TextBatch]:
-        """Batch number `step`, in parts of `microbatch` texts."""
+        """Batch number `step`, in parts of `microbatch` texts; of many ranks each has its share."""
         window, place = divmod(step, self.window)
-        picks = self.batches(window)[place]
+        mine, count = share(self.batch_size)
+        picks = self.batches(window)[place][mine : mine + count]
         return [self.collated(picks[first : first + microbatch], step) for first in range(0, len(picks), microbatch)]
 
     def collated(self, picks: Sequence[int] | np.ndarray, step: int | None = None) -> TextBatch:

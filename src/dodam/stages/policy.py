@@ -350,7 +350,7 @@ def train(
         loop=replace(loop, log_every=rounds.steps, checkpoint_every=rounds.steps),
         validate=validate,
         unit="mean reward",
-        sample=lambda: stage.tell_samples(stage.loaded.model),
+        sample=lambda _: stage.tell_samples(stage.loaded.model),
         chat_template=stage.loaded.tokenizer.chat_template,
         card=card_of(stage),
         factors=factors or {},

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from dodam import files
+from dodam import files, ranks
 from dodam.errors import DataError, UsageError
 from dodam.stages import parts, training
 from dodam.stages.architecture import build, check_architecture, kinds, row_length, sizes
+from dodam.stages.parallel import is_sharded
 from dodam.stages.start import encoder_decoder_rates, load_start
-from dodam.stages.training import Setup, Training
+from dodam.stages.training import RanksTraining, Setup
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ OF_FRESH = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(Training):
+class Pretrain(RanksTraining):
     """Train a language model on a data folder, from nothing or from a model."""
 
     data: Path
@@ -112,16 +113,17 @@ def run(config: Pretrain) -> dict[str, Any]:
     if done:
         return done
     from dodam.data.shards import ensure_shards
+    from dodam.train import distributed
     from dodam.train.optim import OptimConfig
 
     choices = training.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     loaded = load_start(config, config.model, OF_FRESH, kinds(config), machine)
     architecture = check_architecture(config, loaded)
-    tokenizer = loaded.tokenizer if loaded else find_tokenizer(config)
+    tokenizer = loaded.tokenizer if loaded else distributed.in_turn(lambda: find_tokenizer(config))
     context = choices["context"] if choices else context_of(config, loaded)
     length = row_length(config, architecture, tokenizer, context)
-    shards = ensure_shards(config.data, tokenizer)
+    shards = distributed.in_turn(lambda: ensure_shards(config.data, tokenizer))
 
     def shape(depth: int) -> "Sizes":
         return loaded.model.config if loaded else sizes(config, tokenizer.size, context, depth, tokenizer.bos)
@@ -133,16 +135,18 @@ def run(config: Pretrain) -> dict[str, Any]:
     task = task_of(architecture, loaded)(config, tokenizer, rows, held_back, machine.torch_dtype)
     if not choices:
         tell_rows(rows)
-        choices = choose(config, machine, rows, shape, loaded, task)
+        choices = distributed.first(lambda: choose(config, machine, rows, shape, loaded, task))
         choices |= {"context": context, "data": shards.fingerprint}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
+    mine, count = distributed.share(batch)
     model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
     factors = parts.choose_parts(config, model)
-    if choices["compiled"]:
+    if choices["compiled"] and not is_sharded(config):
         training.compile_blocks(model)
 
     def batches(step: int) -> "Sequence[TokenBatch | PairBatch]":
-        return task.batch(step * batch, batch).split(microbatch)
+        rows.locate((step + 1) * batch - 1)  # all of the step has to be there, or all ranks stop at it
+        return task.batch(step * batch + mine, count).split(microbatch)
 
     setup = Setup(
         model=model,
@@ -153,14 +157,15 @@ def run(config: Pretrain) -> dict[str, Any]:
         loop=training.loop_bounds(config, choices, rows.rows_per_epoch / batch),
         validate=task.validate,
         unit=task.unit,
-        sample=lambda: task.sample(model),
+        sample=task.sample,
         chat_template=tokenizer.chat_template,
         card=card_of(config, loaded, tokenizer, rows) | task.card,
         factors=factors,
         save=partial(task.save, model) if task.save else None,
         result=lambda: {"padded": round(rows.padded, 6)} if config.packing == "best-fit" else {},
     )
-    result = with_more(config, training.train_run(config, "pretrain", setup, choices), task.result(model))
+    result = training.train_run(config, "pretrain", setup, choices)
+    result = distributed.first(lambda: with_more(config, result, task.result(model)))
     if config.budget is not None:
         tell_how_to_repeat(choices, result, fresh=loaded is None)
     return result
@@ -303,24 +308,25 @@ def choose(
 ) -> dict[str, Any]:
     """All that a run is begun with; saved at step 0. With --budget the time dial picks what was not given."""
     from dodam.models.build import flops_per_token, num_parameters
-    from dodam.train import budget
+    from dodam.train import budget, distributed
 
     if config.budget is not None and config.steps is not None:
         raise UsageError("--steps and --budget bound the same run", mend="Give one of them.")
     length, fixed = rows.context, loaded.model.config.depth if loaded else config.depth
     if config.budget is None:
         depth, seconds = fixed or DEFAULT_DEPTH[config.architecture], None
-        batch = config.batch or budget.rows_per_step(num_parameters(shape(depth)), length)
+        batch = config.batch or distributed.divisible(budget.rows_per_step(num_parameters(shape(depth)), length))
         steps = config.steps or max(1, rows.rows_per_epoch // batch)
         if config.steps is None:
             print(f"pretrain: neither --steps nor --budget, so one pass over the data: {steps} steps.", file=sys.stderr)
     else:
         dial = budget.choose(
             training.seconds_left(config), rows.rows_per_epoch * length, length, shape,
-            lambda depth, batch: time_step(config, machine, shape(depth), task, batch),
+            lambda depth, batch: time_step(config, machine, shape(depth), task, -(-batch // ranks.started())),
             depth=fixed, batch=config.batch,
         )  # fmt: skip
-        depth, batch, steps, seconds = dial.depth, dial.batch, dial.steps, training.seconds_left(config)
+        depth, batch = dial.depth, distributed.divisible(dial.batch)
+        steps, seconds = dial.steps, training.seconds_left(config)
         print(
             f"pretrain: in {config.budget} here: depth {depth}, {batch} rows a step, about {steps} steps "
             f"({dial.tokens / 1e6:.1f}M tokens, {dial.steps * batch / rows.rows_per_epoch:.1f} passes over the data).",

@@ -158,7 +158,7 @@ def train(config: Reward, data: "Data") -> dict[str, Any]:
         loop=training.loop_bounds(config, choices, rows.batches_per_epoch),
         validate=lambda model: held_back(model, held_rows, plain),
         unit="nats per pair",
-        sample=lambda: samples(model, tokenizer, data.held_back[:SHOWN], encoded["held back"][:SHOWN]),
+        sample=lambda model: samples(model, tokenizer, data.held_back[:SHOWN], encoded["held back"][:SHOWN]),
         chat_template=None,
         card=card_of(config, data, lineage),
         factors=factors,

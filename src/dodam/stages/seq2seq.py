@@ -144,7 +144,7 @@ def train(config: Seq2seq) -> dict[str, Any]:
         batch = loader.batch(step)
         return batch.split(config.microbatch) if config.microbatch else [batch]
 
-    def sample() -> str:
+    def sample(_: Any) -> str:
         with evaluating(model):
             written = translate(writer, [pair.source for pair in shown], beams=1, max_tokens=SHOWN_TOKENS)
         texts = zip(shown, written, strict=True)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
 
+from dodam import ranks
 from dodam.errors import DataError, UsageError
 from dodam.stages import parts, training
-from dodam.stages.training import Setup, Training
+from dodam.stages.parallel import is_sharded
+from dodam.stages.training import RanksTraining, Setup
 
 if TYPE_CHECKING:
     from dodam.data.batch import TokenBatch
@@ -31,7 +33,7 @@ TUNING_RATE = 0.5  # of pretraining's learning rates
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sft(Training):
+class Sft(RanksTraining):
     """Teach a model to answer, from conversations."""
 
     data: tuple[str, ...]
@@ -72,6 +74,7 @@ def run(config: Sft) -> dict[str, Any]:
     from dodam.data.shards import ensure_shards
     from dodam.folder import load_model
     from dodam.stages.validation import answer_loss, answers
+    from dodam.train import distributed
     from dodam.train.objective import TokenCrossEntropy
     from dodam.train.optim import OptimConfig
 
@@ -84,14 +87,16 @@ def run(config: Sft) -> dict[str, Any]:
     learned, held_back, questions = read(config, tokenizer, context)
     rows = PackedLoader(learned, context, tokenizer.pad, config.seed)
     held_back_rows = PackedLoader(held_back, context, tokenizer.pad, config.seed)
-    shards = ensure_shards(config.replay, tokenizer) if config.replay else None
+    replay = config.replay
+    shards = distributed.in_turn(lambda: ensure_shards(replay, tokenizer)) if replay else None
     text = RowLoader(shards.split("train"), context, config.seed + 1) if shards else None
     digest = rows.fingerprint + (shards.fingerprint if shards else "")
     training.same_data(config, choices, digest)
     if not choices:
-        choices = choose(config, machine, loaded, rows) | {"data": digest}
+        choices = distributed.first(lambda: choose(config, machine, loaded, rows)) | {"data": digest}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
-    if choices["compiled"]:
+    _, count = distributed.share(batch)
+    if choices["compiled"] and not is_sharded(config):
         training.compile_blocks(model)
     lint(learned[0], tokenizer, rows)
 
@@ -100,7 +105,8 @@ def run(config: Sft) -> dict[str, Any]:
 
     def batches(step: int) -> "list[TokenBatch]":
         learned = rows.batch(step * num_chat, num_chat)
-        return (with_text(learned, text.rows(step * num_text, num_text)) if text else learned).split(microbatch)
+        whole = with_text(learned, text.rows(step * num_text, num_text)) if text else learned
+        return whole.split(count)[ranks.rank()].split(microbatch)
 
     setup = Setup(
         model=model,
@@ -111,7 +117,7 @@ def run(config: Sft) -> dict[str, Any]:
         loop=training.loop_bounds(config, choices, rows.rows_per_epoch / num_chat),
         validate=(lambda model: answer_loss(model, held_back_rows, machine.torch_dtype)) if held_back else None,
         unit="nats per answer token",
-        sample=lambda: answers(model, tokenizer, questions),
+        sample=lambda model: answers(model, tokenizer, questions),
         chat_template=template_of(tokenizer),
         card=card_of(config, loaded, rows),
         factors=factors,
@@ -231,12 +237,12 @@ def shortened(tokenizer: "Tokenizer", messages: list[dict[str, str]], limit: int
 def choose(config: Sft, machine: "Machine", loaded: "LoadedModel", rows: "PackedLoader") -> dict[str, Any]:
     """All that a run is begun with; saved at step 0."""
     from dodam.models.build import flops_per_token, num_parameters
-    from dodam.train import budget
+    from dodam.train import budget, distributed
 
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     sizes, context = loaded.model.config, rows.context
-    batch = config.batch or budget.rows_per_step(num_parameters(sizes), context)
+    batch = config.batch or distributed.divisible(budget.rows_per_step(num_parameters(sizes), context))
     num_chat, _ = rows_of_a_step(config, batch)
     steps = config.steps or max(1, round((config.epochs or DEFAULT_EPOCHS) * rows.rows_per_epoch / num_chat))
     flops = flops_per_token(sizes, context) * batch * context * steps

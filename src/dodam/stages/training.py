@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 from dodam import config as configs
-from dodam import files
+from dodam import files, ranks
 from dodam.errors import FolderError, Interrupted, UsageError
+from dodam.stages.parallel import ONE, Parallel, check_shardable, is_sharded, meet, parallel_of
 from dodam.stages.parts import NO_ADAPTER, Lora, check_lora, finish_parts
 from dodam.tracking.trackers import check_trackers
 from dodam.versions import versions
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dodam.data.batch import Batch
     from dodam.machine import Machine
     from dodam.tokenizer.tokenizer import Tokenizer
-    from dodam.train.loop import Ledger, LoopConfig, Outcome
+    from dodam.train.loop import Hook, Ledger, LoopConfig, Outcome
     from dodam.train.objective import Objective
     from dodam.train.optim import OptimConfig
 
@@ -90,6 +91,13 @@ class Training:
     """What learning rates are multiplied by for each layer further down; 0.9 spares what lies deep."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RanksTraining(Training):
+    """The flags of a stage that torchrun may start on many ranks."""
+
+    parallel: Parallel = ONE
+
+
 @dataclass(frozen=True)
 class Setup:
     """What a stage gives the shared part to train."""
@@ -102,7 +110,7 @@ class Setup:
     loop: "LoopConfig"
     validate: "Callable[[Any], float | dict[str, float]] | None"
     unit: str
-    sample: Callable[[], str]
+    sample: Callable[[Any], str]
     chat_template: str | None
     card: dict[str, Any]
     factors: dict[str, float] = field(default_factory=dict)
@@ -122,15 +130,28 @@ class Setup:
 def open_run(config: Training, stage: str) -> dict[str, Any] | None:
     """Begin or continue a run folder. Returns the result of a run that is already finished, else None.
 
-    UsageError when the folder holds what a run with other settings has learned, for an adapter without a rank, and for
-    a tracker that is not installed. Who looks on may change while a run goes on."""
+    UsageError when the folder holds what a run with other settings has learned, for an adapter without a rank, for a
+    tracker that is not installed, and where ranks were started with other settings each. Who looks on may change while
+    a run goes on, and so may the number of ranks."""
     check_lora(config.lora)
     check_trackers(config.track)
+    if ranks.world() > 1:
+        meet(config)
+        from dodam.train import distributed
+
+        return distributed.first(lambda: open_folder(config, stage))
+    if parallel_of(config).shard == "full":
+        print(f"{stage}: one process holds all of the model; --parallel.shard changes nothing.", file=sys.stderr)
+    return open_folder(config, stage)
+
+
+def open_folder(config: Training, stage: str) -> dict[str, Any] | None:
+    """What `open_run` does on the disk."""
     resolved = {"format": 1, "stage": stage, **configs.to_json(config)}
     saved_file = config.out / "config.json"
     if saved_file.is_file():
         saved = files.read_json(saved_file)
-        keys = (resolved.keys() | saved.keys()) - {"track"}
+        keys = (resolved.keys() | saved.keys()) - {"track", "parallel"}
         differing = sorted(key for key in keys if resolved.get(key) != saved.get(key))
         if differing and any((config.out / name).exists() for name in LEARNED):
             raise UsageError(
@@ -150,16 +171,22 @@ def open_run(config: Training, stage: str) -> dict[str, Any] | None:
 
 
 def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
-    """Look at the machine, or take what a run that goes on was begun with; set torch up for it."""
+    """Look at the machine, or take what a run that goes on was begun with; set torch up for it. The ranks on a machine
+    share its cores."""
     from dataclasses import replace
 
     from dodam import machine as machines
 
-    machine = machines.look(config.device, config.threads)
+    threads = config.threads
+    if threads is None and ranks.local_world() > 1:
+        threads = max(1, machines.num_cores() // ranks.local_world())
+    machine = machines.look(config.device, threads)
     if config.dtype != "auto":
         machine = replace(machine, dtype=config.dtype)
     if choices:
         begun = machines.Machine(**choices["machine"])
+        if config.threads is None and ranks.world() > 1:
+            begun = replace(begun, threads=machine.threads)  # as many as there are cores for, whatever their ranks
         if begun.threads != machine.threads:
             print(
                 f"{config.out}: begun with {begun.threads} threads, here there would be {machine.threads}; "
@@ -173,14 +200,17 @@ def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
 
 def saved_choices(out: Path) -> dict[str, Any]:
     """What was chosen when the run in this folder began; {} before its first checkpoint."""
-    from dodam.train import checkpoint
+    from dodam.train import checkpoint, distributed
 
-    for path in checkpoint.checkpoints(out / "checkpoint"):
-        try:
-            return files.read_json(path / "state.json")["choices"]
-        except (FolderError, KeyError):
-            continue  # torn: the loop says so when it looks for a whole checkpoint
-    return {}
+    def read() -> dict[str, Any]:
+        for path in checkpoint.checkpoints(out / "checkpoint"):
+            try:
+                return files.read_json(path / "state.json")["choices"]
+            except (FolderError, KeyError):
+                continue  # torn: the loop says so when it looks for a whole checkpoint
+        return {}
+
+    return distributed.first(read)
 
 
 def worth_compiling(wanted: str, machine: "Machine", flops: float, *, experts: bool = False) -> bool:
@@ -224,7 +254,10 @@ def learning_rates(config: Training, model: Any = None, scale: float = 1.0) -> d
 
 
 def same_data(config: Training, choices: dict[str, Any], digest: str) -> None:
-    """UsageError when a run that goes on would read other data than it began with."""
+    """UsageError when a run that goes on would read other data than it began with, or ranks other data each."""
+    from dodam.train import distributed
+
+    distributed.same(digest, lambda _: "what it reads is not what rank 0 reads")
     if choices.get("data", digest) != digest:
         raise UsageError(
             "what it reads has changed since this run began",
@@ -268,27 +301,28 @@ def seconds_left(config: Training) -> float:
 def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any]) -> dict[str, Any]:
     """Run the loop with its hooks, then write the model folder, the picture and the result."""
     from dodam.tracking.follow import following
-    from dodam.train import metrics
+    from dodam.train import distributed, sharding
     from dodam.train.loop import train
     from dodam.train.optim import Optimizers
 
-    optimizers = Optimizers(setup.model, setup.optim, setup.factors)
-    hooks = [
-        metrics.MetricsFile(config.out / "metrics.jsonl"),
-        metrics.Console(stage, setup.unit, shown=setup.shown),
-        metrics.Samples(config.out / "samples.md", setup.sample),
-    ]
+    model, sharded = setup.model, is_sharded(config)
+    if sharded:
+        check_shardable(model)
+    trained = sharding.shard(model) if sharded else model
+    weights = dict(trained.named_parameters())
+    optimizers = Optimizers(trained, setup.optim, setup.factors)
     chosen = {key: choices[key] for key in WATCHED if key in choices}
-    with following(config.track, config.out, {"stage": stage, **configs.to_json(config), "chosen": chosen}) as followed:
+    track = config.track if not ranks.rank() else ()
+    with following(track, config.out, {"stage": stage, **configs.to_json(config), "chosen": chosen}) as followed:
         try:
             outcome = train(
-                setup.model,
+                trained,
                 optimizers,
                 setup.batches,
                 setup.objective,
                 setup.loop,
                 folder=config.out,
-                hooks=[*hooks, *followed.hooks],
+                hooks=[*hooks_of(config, stage, setup, trained), *followed.hooks],
                 validate=setup.validate,
                 choices=choices,
                 device=choices["machine"]["device"],
@@ -296,10 +330,29 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
             )
         except Interrupted as stopped:
             raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
-        result = followed.result = write_run(config, stage, setup, outcome, choices)
+        if sharded:
+            sharding.gather(weights, model)
+        result = distributed.first(lambda: write_run(config, stage, setup, outcome, choices))
+        followed.result = result
     if config.budget is not None and outcome.steps == setup.loop.steps:
         tell_rest(config, stage, choices, outcome.seconds)
     return result
+
+
+def hooks_of(config: Training, stage: str, setup: Setup, trained: Any) -> "list[Hook]":
+    """Who looks on: on rank 0 all, on others only those that compute with a model of which every rank has a part."""
+    from dodam.train import metrics
+
+    def sample() -> str:
+        return setup.sample(trained)
+
+    if ranks.rank():
+        return [metrics.Alongside(sample)] if trained is not setup.model else []
+    return [
+        metrics.MetricsFile(config.out / "metrics.jsonl"),
+        metrics.Console(stage, setup.unit, shown=setup.shown),
+        metrics.Samples(config.out / "samples.md", sample),
+    ]
 
 
 def write_run(
@@ -341,6 +394,8 @@ def tell_rest(config: Training, stage: str, choices: dict[str, Any], seconds: fl
 def same_command(config: Training) -> str:
     """What to type to go on: the command line of this process, or in Python the same call."""
     words = sys.argv[1:]
+    if ranks.started() > 1:
+        return f"the same torchrun command, or: dodam {' '.join(words)}"
     return f"dodam {' '.join(words)}" if words else f"the same call with out={str(config.out)!r}"
 
 

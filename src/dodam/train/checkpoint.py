@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -68,8 +67,8 @@ def torn(path: Path) -> str:
     return "" if same else "its checksum differs"
 
 
-def restore(into: dict[str, Tensor], tensors: dict[str, Tensor], where: Path) -> None:
-    """Copy saved tensors into live ones of the same names and shapes. CheckpointError when they are of another run."""
+def check(tensors: dict[str, Tensor], into: dict[str, Tensor], where: Path) -> None:
+    """CheckpointError when saved tensors are not of the names and shapes of the live ones they are to go into."""
     same = into.keys() == tensors.keys() and all(into[name].shape == tensors[name].shape for name in into)
     if not same:
         raise CheckpointError(
@@ -77,9 +76,6 @@ def restore(into: dict[str, Tensor], tensors: dict[str, Tensor], where: Path) ->
             where=str(where),
             mend="Use another --out, or delete this run folder.",
         )
-    with torch.no_grad():
-        for name, tensor in into.items():
-            tensor.copy_(tensors[name])
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -3,6 +3,9 @@
 In come a model, its optimisers, a function from step number to microbatches, an objective and hooks; out come the
 trained model and a record of the run. Killed at any moment and started again it ends with the same weights (bit for
 bit on CPU), because every batch is a function of the step number and everything else is in the checkpoint.
+
+On many ranks each gets the microbatches of its share of the step, and all do the same at the same time; what depends on
+a clock or a signal, rank 0 or any of them says (train/distributed.py).
 """
 
 import math
@@ -17,9 +20,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from dodam import ranks
 from dodam.data.batch import Batch
 from dodam.errors import DodamError, Interrupted
-from dodam.train import checkpoint
+from dodam.train import checkpoint, distributed
 from dodam.train.objective import Objective
 from dodam.train.optim import Optimizers
 from dodam.train.schedule import Schedule
@@ -72,13 +76,22 @@ class Ledger(Protocol):
 
 @dataclass
 class Clock:
-    """Seconds of training used so far, over all restarts."""
+    """Seconds of training used so far, over all restarts. Many ranks have one clock, rank 0's, and it stands still
+    between two ticks."""
 
     used: float = 0.0
     since: float = field(default_factory=time.perf_counter)
+    told: float | None = None
 
     def seconds(self) -> float:
-        return self.used + time.perf_counter() - self.since
+        return self.used + time.perf_counter() - self.since if self.told is None else self.told
+
+    def tick(self, stopped: Sequence[int]) -> bool:
+        """Look at it on all ranks together; whether any of them was told to stop."""
+        if ranks.world() == 1:
+            return bool(stopped)
+        self.told, stop = distributed.tick(self.used + time.perf_counter() - self.since, bool(stopped))
+        return stop
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,7 @@ class Outcome:
     validation: float | None
 
 
+@distributed.reaching_others()
 def train(
     model: nn.Module,
     optimizers: Optimizers,
@@ -113,32 +127,35 @@ def train(
     where there is no batch to be had."""
     run = Run(model, optimizers, folder, choices or {}, ledger)
     validated = run.resume()
+    run.clock.tick(())
     plan = Plan(config, run.clock, validated)
     recent: list[torch.Tensor] = []  # losses since the last row
-    last_saved = time.perf_counter()
     if run.step == 0:
         run.save(plan)
+    last_saved = run.clock.seconds()
     with looking_on(hooks, run.step), stop_signals() as stopped:
         # The clock is asked once a step, so that the last step is also the last one logged and validated.
         last = plan.done(run.step)
         while not last:
             between = run.step % config.checkpoint_every == 0
-            if stopped and between:
+            if run.clock.tick(stopped) and between:
                 run.save(plan)
                 raise Interrupted(f"stopped at step {run.step}; everything is saved", where=str(folder))
             progress = plan.progress(run.step)
-            torch.manual_seed(config.seed * 1_000_003 + run.step)  # dropout is a function of the step, like the batch
+            # Dropout is a function of the step, like the batch, and another one on every rank.
+            torch.manual_seed(config.seed * 1_000_003 + run.step + (ranks.rank() << 40))
             microbatches = run.next_batches(batches, plan, between=between)
             scale = config.schedule(progress)
             loss, norm, tokens = one_step(model, optimizers, microbatches, objective, config.clip, scale, device)
             run.step += 1
             run.tokens += tokens
             recent.append(loss)
+            run.clock.tick(stopped)
             plan.observe()
             check_finite(norm, run.step, folder)
             last = plan.done(run.step)
             if run.step % config.log_every == 0 or last:
-                run.loss, recent = float(torch.stack(recent).mean()), []
+                run.loss, recent = float(distributed.summed(torch.stack(recent)).mean()), []
                 row = run.row(plan, scale, norm) | (ledger.tell() if ledger else {})
                 for hook in hooks:
                     hook.step(row)
@@ -146,10 +163,10 @@ def train(
                 row = run.measured(validate)
                 for hook in hooks:
                     hook.validate(row)
-            due = time.perf_counter() - last_saved > config.checkpoint_seconds
+            due = run.clock.seconds() - last_saved > config.checkpoint_seconds
             if due and run.step % config.checkpoint_every == 0:
                 run.save(plan)
-                last_saved = time.perf_counter()
+                last_saved = run.clock.seconds()
     run.save(plan)
     return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation)
 
@@ -170,17 +187,21 @@ def one_step(
     scale: float,
     device: str,
 ) -> tuple[torch.Tensor, float, int]:
-    """One optimiser step over all microbatches: (mean loss, gradient norm, positions read)."""
-    weight = sum(objective.weight(batch) for batch in microbatches)
+    """One optimiser step over all microbatches: (mean loss, gradient norm, positions read). Of many ranks each gets its
+    part of the loss, and the others whole."""
+    weight, tokens = distributed.sums(
+        sum(objective.weight(batch) for batch in microbatches), sum(batch.num_tokens for batch in microbatches)
+    )
     total = torch.zeros((), device=device)
     for batch in microbatches:
         loss = objective(model, batch.to(device)) / max(weight, 1.0)
         loss.backward()
         total += loss.detach()
-    norm = nn.utils.clip_grad_norm_(optimizers.parameters, clip)
+    distributed.sum_gradients(optimizers.parameters)
+    norm = distributed.whole(nn.utils.clip_grad_norm_(optimizers.parameters, clip).detach())
     optimizers.step(scale)
     optimizers.zero()
-    return total, float(norm), sum(batch.num_tokens for batch in microbatches)
+    return total, float(norm), int(tokens)
 
 
 class Plan:
@@ -190,10 +211,10 @@ class Plan:
         self.config, self.clock = config, clock
         self.validated = validated  # how many `validate_every` shares of the run have been validated
         self.step_seconds: list[float] = []
-        self.last = time.perf_counter()
+        self.last = clock.seconds()
 
     def observe(self) -> None:
-        now = time.perf_counter()
+        now = self.clock.seconds()
         self.step_seconds = [*self.step_seconds[-8:], now - self.last]
         self.last = now
 
@@ -239,18 +260,16 @@ class Run:
         choices: dict[str, Any],
         ledger: Ledger | None = None,
     ) -> None:
-        self.model, self.optimizers, self.choices, self.ledger = model, optimizers, choices, ledger
+        self.model, self.choices, self.ledger = model, choices, ledger
+        trained = {f"model.{name}": one for name, one in model.named_parameters() if one.requires_grad}
+        self.tensors: dict[str, torch.Tensor] = {**trained, **optimizers.state()}
         self.folder = folder / "checkpoint"
         self.step, self.tokens, self.loss = 0, 0, math.nan
         self.validation: float | None = None
         self.clock = Clock()
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        named = self.model.named_parameters()
-        weights = {f"model.{name}": parameter for name, parameter in named if parameter.requires_grad}
-        return {**weights, **self.optimizers.state()}
-
     def save(self, plan: Plan) -> None:
+        """Write a checkpoint: rank 0 does, of all ranks' tensors."""
         state = {
             "tokens": self.tokens,
             "seconds": self.clock.seconds(),
@@ -261,15 +280,25 @@ class Run:
         }
         if self.ledger:
             state["ledger"] = self.ledger.state()
-        checkpoint.save(self.folder, self.step, self.tensors(), state)
+        tensors = distributed.gathered(self.tensors)
+        distributed.first(lambda: checkpoint.save(self.folder, self.step, tensors, state))
 
     def resume(self) -> int:
         """Go back to the newest checkpoint, if there is one; how many validations had been done by then."""
-        found = checkpoint.load(self.folder)
-        if found is None:
+        tensors: dict[str, torch.Tensor] = {}
+
+        def read() -> dict[str, Any] | None:
+            found = checkpoint.load(self.folder)
+            if found is None:
+                return None
+            tensors.update(found[0])
+            checkpoint.check(tensors, self.tensors, self.folder)
+            return found[1]
+
+        state = distributed.first(read)
+        if state is None:
             return 0
-        tensors, state = found
-        checkpoint.restore(self.tensors(), tensors, self.folder)
+        distributed.spread(tensors, self.tensors)
         self.step, self.tokens = state["step"], state["tokens"]
         self.loss = math.nan if state["loss"] is None else state["loss"]
         self.validation = state["validation"]

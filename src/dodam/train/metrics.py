@@ -100,6 +100,25 @@ class Samples:
         pass
 
 
+class Alongside:
+    """Has a rank whose part of the model is needed for it write the same texts as rank 0, which keeps them."""
+
+    def __init__(self, write: Callable[[], str]) -> None:
+        self.write = write
+
+    def start(self, step: int) -> None:
+        pass
+
+    def step(self, row: dict[str, Any]) -> None:
+        pass
+
+    def validate(self, row: dict[str, Any]) -> None:
+        self.write()
+
+    def end(self) -> None:
+        pass
+
+
 def truncate_metrics(path: Path, step: int) -> None:
     """Drop the rows of a metrics.jsonl that lie after `step`, so that a resumed run does not tell a step twice."""
     if not path.is_file():

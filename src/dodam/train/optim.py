@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dodam.nn.lora import is_lora
+from dodam.train.distributed import is_sharded
+from dodam.train.sharding import as_part_of, on_whole, own_part
 
 # Coefficients of odd quintic steps towards the orthogonal factor, largest error first (Amsel et al. 2025, Polar
 # Express, with its safety factor 1.01 applied). The first three of five: more cost time and taught nothing more
@@ -89,7 +91,7 @@ def orthogonalize(g_NRC: Tensor) -> Tensor:
 
 class Muon:
     """Momentum, orthogonalised (Jordan et al. 2024). Matrices of one shape are stacked and done in one go, those with
-    a factor on their learning rate apart."""
+    a factor on their learning rate apart. Where they are sharded, so is the momentum."""
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class Muon:
             factor = (factors or {}).get(name, 1.0)
             self.groups.setdefault((parameter.shape[0], parameter.shape[1], factor), []).append((name, parameter))
         self.buffers = {
-            key: torch.zeros(len(group), key[0], key[1], device=group[0][1].device)
+            key: torch.zeros(len(group), *own_part(group[0][1]).shape, device=group[0][1].device)
             for key, group in self.groups.items()
         }
 
@@ -115,11 +117,13 @@ class Muon:
         """One update at `scale` times the learning rate; Nesterov momentum."""
         for (rows, columns, factor), group in self.groups.items():
             buffer = self.buffers[rows, columns, factor]
-            gradients = torch.stack([gradient(parameter) for _, parameter in group])
+            gradients = torch.stack([own_part(gradient(parameter)) for _, parameter in group])
             buffer.lerp_(gradients, 1 - self.momentum)
-            update = orthogonalize(gradients.lerp_(buffer, self.momentum)).float()
+            nesterov = gradients.lerp_(buffer, self.momentum)
+            sharded = is_sharded(group[0][1])
+            update = (on_whole(orthogonalize, nesterov, rows) if sharded else orthogonalize(nesterov)).float()
             lr = self.lr * scale * factor
-            parameters: list[Tensor] = [parameter for _, parameter in group]
+            parameters: list[Tensor] = [own_part(parameter) for _, parameter in group]
             if self.weight_decay:
                 torch._foreach_mul_(parameters, 1 - lr * self.weight_decay)
             torch._foreach_add_(parameters, list(update.unbind(0)), alpha=-lr * max(1.0, rows / columns) ** 0.5)
@@ -127,9 +131,9 @@ class Muon:
     def state(self) -> dict[str, Tensor]:
         """Named views of the momentum: loading copies into them."""
         return {
-            f"muon.{name}": self.buffers[key][index]
+            f"muon.{name}": as_part_of(parameter, self.buffers[key][index])
             for key, group in self.groups.items()
-            for index, (name, _) in enumerate(group)
+            for index, (name, parameter) in enumerate(group)
         }
 
 

@@ -1,0 +1,77 @@
+"""Which of the processes that torchrun started this is, as its environment says, and which of them speaks.
+
+Without torchrun a process is rank 0 of 1, and nothing here does anything. Of several, rank 0 speaks and writes; the
+others are silent. Only the standard library is imported: what ranks say to one another is in train/distributed.py.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dodam.errors import UsageError
+
+LINGER = 5.0
+"""Seconds that a rank which fails waits before it ends. torchrun stops all ranks as soon as one has ended, and rank 0
+shall have told of what failed on all of them before that."""
+STARTED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+_alone = False
+
+
+def started() -> int:
+    """How many ranks there are. UsageError where the environment says nonsense."""
+    return _number("WORLD_SIZE", 1)
+
+
+def world() -> int:
+    """How many of them do together what is done now: all, or this one alone."""
+    return 1 if _alone else started()
+
+
+def rank() -> int:
+    """Which of those this is."""
+    return 0 if _alone else _number("RANK", 0)
+
+
+def local_world() -> int:
+    """How many of them are on this machine."""
+    return _number("LOCAL_WORLD_SIZE", 1)
+
+
+def local_rank() -> int:
+    """Which of those this is."""
+    return _number("LOCAL_RANK", 0)
+
+
+def _number(name: str, alone: int) -> int:
+    if any(key not in os.environ for key in STARTED):
+        return alone
+    value = os.environ.get(name, str(alone))
+    if not value.isdecimal():
+        raise UsageError(f"{name} is not a number ({value})", where="environment", mend="Start ranks with torchrun.")
+    return int(value)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, this rank does something that the others wait for: it is rank 0 of 1."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+def hush() -> None:
+    """Have this rank say nothing from now on."""
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+
+
+def linger() -> None:
+    """Wait before ending in failure, see `LINGER`; a signal ends it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(LINGER)

@@ -1,0 +1,78 @@
+"""How torchrun's ranks share the work of a training stage: its flags, and how they meet.
+
+In comes a stage's config on every rank; out come ranks that were all started alike and can reach one another, or one
+UsageError.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from dodam import config as configs
+from dodam import ranks
+from dodam.errors import UsageError
+from dodam.versions import versions
+
+if TYPE_CHECKING:
+    from dodam.stages.training import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """How torchrun's processes share the work. No GPU has run this yet."""
+
+    shard: Literal["none", "full"] = "none"
+    """none: every rank holds all of the model (replicas); full: a part of weights, gradients and optimiser state. For
+    several processes that torchrun starts; no GPU has run them yet."""
+    timeout: configs.Duration = "1m"
+    """How long a rank waits for the others in a step before it gives up."""
+
+
+ONE = Parallel()
+
+
+def parallel_of(config: "Training") -> Parallel:
+    """How a stage's ranks share the work; of a stage that runs as one process, as one does."""
+    return getattr(config, "parallel", ONE)
+
+
+def is_sharded(config: "Training") -> bool:
+    """Whether a run's weights are spread over ranks. On one rank they are not, whatever was asked for."""
+    return parallel_of(config).shard == "full" and ranks.started() > 1
+
+
+def meet(config: "Training") -> None:
+    """Meet the other ranks, and check that they were started as this one. UsageError where that is not so."""
+    from dodam import machine as machines
+    from dodam.train import distributed
+
+    distributed.start(machines.look(config.device).device, configs.seconds(parallel_of(config).timeout))
+    if config.batch is not None:
+        distributed.share(config.batch)
+    if is_sharded(config):
+        check_sharding(config)
+    settings = json.dumps({**configs.to_json(config), "versions": versions()}, sort_keys=True)
+
+    def differing(both: list[str]) -> str:
+        mine, other = map(json.loads, both)
+        keys = sorted(key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key))
+        return f"was started with other settings than rank 0 ({', '.join(keys)})"
+
+    distributed.same(settings, differing)
+
+
+def check_sharding(config: "Training") -> None:
+    """UsageError for settings that a sharded model cannot have."""
+    leave = "Leave the flag out."
+    if config.compile == "yes":
+        raise UsageError("a sharded model is not compiled", where="--compile", mend=leave)
+    if config.lora.quantize != "none":
+        raise UsageError("matrices of 4 bits are not sharded", where="--parallel.shard", mend=leave)
+
+
+def check_shardable(model: Any) -> None:
+    """UsageError for models that are not sharded: those of two stacks, whose blocks are not only called one after
+    another, and those with experts, as not every rank's rows reach each of them."""
+    kind = "an encoder-decoder" if hasattr(model, "run_decoder_block") else "a model with experts"
+    if hasattr(model, "run_decoder_block") or getattr(model.config, "experts", 0):
+        raise UsageError(f"{kind} is not sharded", where="--parallel.shard", mend="Leave the flag out.")

@@ -1,0 +1,270 @@
+"""Training on many ranks: what the processes that torchrun started say to one another.
+
+In one process every function here does nothing, or what it says for a world of one, so the rest of the code need not
+know how many there are. Small things (decisions, settings, errors) go through the store that torchrun holds and have
+all the time they need; numbers of a step go through collectives, which fail when a rank does not come.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dodam import errors, ranks
+from dodam.errors import DodamError, UsageError
+
+LOOK = 0.02  # seconds between two looks at the store
+GRACE = 3.0  # seconds for a rank that ended to have said why
+
+T = TypeVar("T")
+
+_store: dist.Store | None = None
+_calls = 0  # of `first`, `in_turn` and `same`: the same on all ranks, and so a name for what is said in one
+
+
+def start(device: str, seconds: float) -> None:
+    """Meet the other ranks, once. A rank that keeps the others waiting for `seconds` in a step is given up.
+
+    UsageError where they cannot be met."""
+    global _store
+    if ranks.world() == 1 or _store is not None:
+        return
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "cpu:gloo"
+    if device == "cuda":
+        if ranks.local_world() > torch.cuda.device_count():
+            what = f"{ranks.local_world()} ranks on a machine with {torch.cuda.device_count()} GPUs"
+            raise UsageError(what, where="--nproc-per-node", mend="Start one for each GPU.")
+        torch.cuda.set_device(ranks.local_rank())
+    wait = timedelta(seconds=seconds)
+    try:
+        _store, rank, world = next(dist.rendezvous("env://", timeout=wait))
+        dist.init_process_group(backend, store=_store, rank=rank, world_size=world, timeout=wait)
+    except (RuntimeError, ValueError) as error:
+        what = f"the ranks cannot meet: {str(error).splitlines()[0]}"
+        raise UsageError(what, where="torchrun", mend="Another --master-port may be free.") from None
+
+
+def first(work: Callable[[], T]) -> T:
+    """What rank 0 makes of `work`, which must be of JSON, on all ranks; the others wait, however long that takes. A
+    DodamError is raised on all of them."""
+    if ranks.world() == 1:
+        return work()
+    if ranks.rank():
+        return _heard(_name())
+    return _said(_name(), work, tell=True)
+
+
+def in_turn(work: Callable[[], T]) -> T:
+    """`work` on rank 0, and then on all others, which find on the disk what it has written."""
+    if ranks.world() == 1:
+        return work()
+    if ranks.rank():
+        _heard(_name())
+        return work()
+    return _said(_name(), work, tell=False)
+
+
+def same(value: str, told: Callable[[list[str]], str]) -> None:
+    """UsageError on all ranks where they hold different values; `told` makes the message of rank 0's and the first
+    other one."""
+    if ranks.world() == 1:
+        return
+    values = _gathered(_name(), value)
+    for rank, other in enumerate(values):
+        if other != values[0]:
+            mend = "Start all ranks with the same command and the same data."
+            raise UsageError(told([values[0], other]), where=f"rank {rank}", mend=mend)
+
+
+def sums(*numbers: float) -> tuple[float, ...]:
+    """The sums over all ranks of some numbers."""
+    if ranks.world() == 1:
+        return numbers
+    both = torch.tensor(numbers, dtype=torch.float64)
+    dist.all_reduce(both)
+    return tuple(both.tolist())
+
+
+def tick(seconds: float, stop: bool) -> tuple[float, bool]:
+    """What rank 0's clock says, and whether any rank was told to stop."""
+    told, stopped = sums(0.0 if ranks.rank() else seconds, float(stop))
+    return told, stopped > 0
+
+
+def summed(tensor: Tensor) -> Tensor:
+    """The sum over all ranks, element by element."""
+    if ranks.world() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+@torch.no_grad()
+def sum_gradients(parameters: Sequence[Tensor]) -> None:
+    """Give every rank the sum of the gradients of all. One that no rank has stays away; sharded ones were summed when
+    they were computed."""
+    if ranks.world() == 1 or is_sharded(parameters[0]):
+        return
+    here = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=parameters[0].device)
+    grads = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    flat = summed(torch.cat([here, *(grad.float().reshape(-1) for grad in grads)]))
+    counts, *parts = flat.split([len(here), *(grad.numel() for grad in grads)])
+    for parameter, count, part in zip(parameters, counts.tolist(), parts, strict=True):
+        parameter.grad = part.view_as(parameter) if count else None
+
+
+def share(rows: int) -> tuple[int, int]:
+    """Which of the rows of a step this rank reads: the first, and how many. UsageError where the ranks do not divide
+    them."""
+    world = ranks.world()
+    if rows % world:
+        below, above = rows // world * world, -(-rows // world) * world
+        near = f"{below} or {above}" if below else str(above)
+        raise UsageError(f"{world} ranks do not divide {rows} rows", where="--batch", mend=f"Give {near}.")
+    return ranks.rank() * (rows // world), rows // world
+
+
+def divisible(rows: int) -> int:
+    """So many rows, or a few more, that the ranks divide."""
+    return -(-rows // ranks.started()) * ranks.started()
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether this rank holds a part of it only."""
+    return hasattr(tensor, "full_tensor")
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which every rank holds a part, put together on each."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Whole tensors in main memory on rank 0, where they are parts; elsewhere none. All ranks call it."""
+    if not any(is_sharded(tensor) for tensor in tensors.values()):
+        return tensors
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        full = whole(tensor.detach())
+        if not ranks.rank():
+            kept[name] = full.cpu()
+    return kept
+
+
+@torch.no_grad()
+def spread(tensors: dict[str, Tensor], into: dict[str, Tensor]) -> None:
+    """Copy rank 0's tensors into those of the same names on all ranks, or into their parts of them."""
+    for name, target in into.items():
+        source = tensors.get(name)
+        if ranks.world() == 1:
+            assert source is not None
+            target.copy_(source)
+            continue
+        full = torch.empty(target.shape, dtype=target.dtype, device=target.device)
+        if source is not None:
+            full.copy_(source)
+        dist.broadcast(full, 0)
+        if is_sharded(target):
+            from torch.distributed.tensor import distribute_tensor
+
+            parts: Any = target
+            full = distribute_tensor(full, parts.device_mesh, parts.placements, src_data_rank=None).to_local()
+            target = parts.to_local()
+        target.copy_(full)
+
+
+@contextmanager
+def reaching_others() -> Iterator[None]:
+    """Within, a rank that is gone is a DodamError, with what it said before it went."""
+    try:
+        yield
+    except RuntimeError as error:
+        if ranks.world() == 1 or not is_loss(error):
+            raise
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun stops all ranks now; this one ends, and tells why
+        gone = _last_words()
+        what = "; ".join(gone) or "another rank is gone or does not answer"
+        mend = "Start all ranks again with the same --out: the run goes on from its last checkpoint."
+        raise DodamError(what, mend=mend) from None
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether an error of torch's says that another rank did not come."""
+    signs = ("gloo", "NCCL", "onnection", "imed out", "imeout", "store")
+    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in signs)
+
+
+def say(message: str) -> None:
+    """Leave word for rank 0 of what ends this one."""
+    if _store is not None and ranks.rank():
+        try:
+            _store.set(f"gone/{ranks.rank()}", message)
+        except RuntimeError:
+            return  # the store is gone too, and nobody is left to tell
+
+
+def _last_words() -> list[str]:
+    """What ranks said that are gone; waits a little for it."""
+    assert _store is not None
+    others = [rank for rank in range(ranks.world()) if rank != ranks.rank()]
+    deadline = time.monotonic() + GRACE
+    try:
+        while time.monotonic() < deadline:
+            if gone := [rank for rank in others if _store.check([f"gone/{rank}"])]:
+                return [f"rank {rank} stopped: {_store.get(f'gone/{rank}').decode()}" for rank in gone]
+            time.sleep(LOOK)
+    except RuntimeError:
+        pass  # the store is gone too
+    return []
+
+
+def _name() -> str:
+    global _calls
+    _calls += 1
+    return f"call/{_calls}"
+
+
+def _said(name: str, work: Callable[[], T], *, tell: bool) -> T:
+    """Do something alone and put what came of it into the store: the value if it is to be told, and any error."""
+    assert _store is not None
+    try:
+        with ranks.alone():
+            value = work()
+    except DodamError as error:
+        told = {"kind": type(error).__name__, "what": error.what, "where": error.where, "mend": error.mend}
+        _store.set(name, json.dumps({"error": told}))
+        raise
+    except BaseException as error:
+        told = {"kind": "DodamError", "what": f"rank 0 failed: {error}", "where": "", "mend": ""}
+        _store.set(name, json.dumps({"error": told}))
+        raise
+    _store.set(name, json.dumps({"value": value if tell else None}))
+    return value
+
+
+def _heard(name: str) -> Any:
+    """What rank 0 put into the store under a name, or its error."""
+    assert _store is not None
+    while not _store.check([name]):  # in place of wait(), in which no signal is heard
+        time.sleep(LOOK)
+    message = json.loads(_store.get(name))
+    if "error" in message:
+        told = message["error"]
+        raise getattr(errors, told["kind"])(told["what"], where=told["where"], mend=told["mend"])
+    return message["value"]
+
+
+def _gathered(name: str, value: str) -> list[str]:
+    """What every rank holds, in their order."""
+    assert _store is not None
+    keys = [f"{name}/{rank}" for rank in range(ranks.world())]
+    _store.set(keys[ranks.rank()], value)
+    while not _store.check(keys):
+        time.sleep(LOOK)
+    return [_store.get(key).decode() for key in keys]

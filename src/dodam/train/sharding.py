@@ -1,0 +1,94 @@
+"""Sharded training: every rank keeps a part of the weights, gradients and optimiser state (torch's FSDP2).
+
+In comes a model, out goes one of the same modules whose parameters are spread over the ranks by rows; a block's are put
+together while it computes, and dropped again. `gather` brings what was learned back into the model it came from.
+
+N matrices of one shape, R rows, r those of them that this rank has, C columns.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dodam import ranks
+from dodam.train import distributed
+
+
+def shard(model: nn.Module) -> nn.Module:
+    """The same model with its parameters spread over the ranks; `model` holds none of them from then on."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.world(),))
+    spread = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    for name, module in spread.named_modules():
+        if name == "blocks" or name.endswith(".blocks"):
+            for block in module.children():
+                fully_shard(block, mesh=mesh)
+    fully_shard(spread, mesh=mesh)
+    for module in spread.modules():
+        if isinstance(module, FSDPModule):
+            # Sums: losses are divided by the weight of the whole step already.
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.new_empty(0)
+    return spread
+
+
+@torch.no_grad()
+def gather(spread: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Put a sharded model's parameters, by name, back into the model that it was made from; on rank 0 only."""
+    for name, parameter in model.named_parameters():
+        full = distributed.whole(spread[name].detach())
+        if not ranks.rank():
+            parameter.data = full
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this rank has: of one that is not sharded, all of it."""
+    return tensor.to_local() if distributed.is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def as_part_of(whole: Tensor, part: Tensor) -> Tensor:
+    """A part as that of a tensor which is spread like `whole`; of one that is not sharded, the part itself."""
+    if not distributed.is_sharded(whole):
+        return part
+    from torch.distributed.tensor import DTensor
+
+    like: Any = whole
+    return DTensor.from_local(
+        part, like.device_mesh, like.placements, run_check=False, shape=whole.shape, stride=whole.stride()
+    )
+
+
+def rows_of(rows: int, rank: int) -> int:
+    """How many of a matrix's rows a rank has: as many as `torch.chunk` gives it."""
+    size = -(-rows // ranks.world())
+    return max(0, min(size, rows - rank * size))
+
+
+def on_whole(function: Callable[[Tensor], Tensor], parts_NrC: Tensor, rows: int) -> Tensor:
+    """`function` of whole matrices [n, R, C], of whose rows every rank has a part: this rank's part of the result.
+
+    Each matrix is sent to one rank, which computes it, and its rows are sent back. They travel in bf16, in which
+    Newton-Schulz computes anyway."""
+    world, rank = ranks.world(), ranks.rank()
+    N, r, C = parts_NrC.shape
+    owned = [N * (one + 1) // world - N * one // world for one in range(world)]  # matrices that each rank computes
+    split = [rows_of(rows, one) for one in range(world)]
+    mine, sent = owned[rank], [count * r * C for count in owned]
+    come = [mine * count * C for count in split]
+    whole_flat = parts_NrC.new_empty(sum(come), dtype=torch.bfloat16)
+    dist.all_to_all_single(whole_flat, parts_NrC.bfloat16().flatten(), come, sent)
+    pieces = [piece.view(mine, count, C) for piece, count in zip(whole_flat.split(come), split, strict=True)]
+    whole_NRC = torch.cat(pieces, dim=1)
+    done_NRC = function(whole_NRC).bfloat16() if mine else whole_NRC
+    back = torch.cat([piece.flatten() for piece in done_NRC.split(split, dim=1)])
+    part_flat = parts_NrC.new_empty(N * r * C, dtype=torch.bfloat16)
+    dist.all_to_all_single(part_flat, back, sent, come)
+    return part_flat.view(N, r, C)

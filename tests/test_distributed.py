@@ -1,0 +1,282 @@
+"""Training on many ranks, by the real torchrun: what comes out is what one process makes of the same rows.
+
+Sums are added up in another order than on one rank, and Muon's Newton-Schulz rounds to bf16, so weights differ a little
+and losses by less than `BOUND` of their size, as they do for another --microbatch in one process.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+BOUND = 1e-3
+MODEL = ["--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "32", "--context", "32"]
+COMMON = ["--batch", "8", "--threads", "1", "--compile", "no", "--dtype", "float32", "--validate-every", "0.5"]
+STAGES = {
+    "decoder": ["pretrain", *MODEL, "--steps", "12"],
+    "encoder": ["pretrain", "--architecture", "encoder", *MODEL, "--steps", "12"],
+    "encoder-decoder": ["pretrain", "--architecture", "encoder-decoder", *MODEL, "--steps", "12"],
+    "long": ["pretrain", *MODEL, "--steps", "40", "--checkpoint-seconds", "0"],
+    "sft": ["sft", "--data", "{chat}", "--model", "{base}", "--replay", "{data}", "--steps", "11"],
+    "sft with lora": ["sft", "--data", "{chat}", "--model", "{base}", "--lora.rank", "2", "--steps", "11"],
+    "classify": ["classify", "--data", "{labels}", "--model", "{base}", "--dropout", "0", "--steps", "11"],
+}
+
+
+def dodam(*words: str) -> list[str]:
+    return [sys.executable, "-m", "dodam", *words]
+
+
+def on_ranks(ranks: int, *words: str) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    return [*launcher, "-m", "dodam", *words] if ranks > 1 else dodam(*words)
+
+
+def run(words: list[str], code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=280)
+    assert (done.returncode != 0) == (code != 0), done.stderr
+    return done
+
+
+def command(stage: str, world: dict[str, str], out: Path, ranks: int, shard: str = "none") -> list[str]:
+    words = [word.format(**world) for word in (*STAGES[stage], *COMMON)]
+    return on_ranks(ranks, *words, "--out", str(out), *(["--parallel.shard", shard] if shard != "none" else []))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A small data folder, conversations, labelled texts and a base model."""
+    folder = tmp_path_factory.mktemp("world")
+    rng = random.Random(0)
+    words = [
+        "the",
+        "sky",
+        "sea",
+        "is",
+        "blue",
+        "red",
+        "warm",
+        "하늘은",
+        "바다는",
+        "파랗다",
+        "붉다",
+        "그리고",
+        "and",
+        "1",
+        "2",
+    ]
+    texts = [" ".join(rng.choice(words) for _ in range(60)) for _ in range(200)]
+    kinds = ["blue" if text.count("blue") > text.count("red") else "red" for text in texts]
+    rows = {
+        "text": [{"text": text} for text in texts],
+        "chat": [
+            {"question": text[:30], "answer": text[30 : 40 + 4 * (number % 9)]} for number, text in enumerate(texts)
+        ],
+        "labels": [{"text": text, "label": kind} for text, kind in zip(texts, kinds, strict=True)],
+    }
+    for name, values in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in values), encoding="utf-8")
+    names = {name: str(folder / name) for name in ("data", "tokenizer", "base")}
+    names |= {name: str(folder / f"{name}.jsonl") for name in rows}
+    run(dodam("prepare", "--data", names["text"], "--out", names["data"], "--validation", "0.05"))
+    run(dodam("tokenizer", "train", "--data", names["data"], "--out", names["tokenizer"], "--vocabulary", "448"))
+    run(command("decoder", names, Path(names["base"]), 1))
+    return names
+
+
+@pytest.fixture(scope="module")
+def alone(world: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What one process makes of the stages, each done when it is first asked for."""
+    folder = tmp_path_factory.mktemp("alone")
+
+    class Alone(dict[str, Path]):
+        def __missing__(self, stage: str) -> Path:
+            self[stage] = Path(world["base"]) if stage == "decoder" else folder / stage
+            if stage != "decoder":
+                run(command(stage, world, self[stage], 1))
+            return self[stage]
+
+    return Alone()
+
+
+TOLD = ("loss", "gradient_norm", "tokens", "validation")
+
+
+def curve(out: Path, told: Sequence[str], after: int) -> dict[tuple[int, str], float]:
+    """Numbers a run told of its learning, by step and name."""
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return {(row["step"], name): row[name] for row in rows for name in told if name in row and row["step"] > after}
+
+
+def differences(one: Path, other: Path, told: Sequence[str] = TOLD, after: int = 0) -> float:
+    """The largest relative difference between the curves of two runs."""
+    mine, others = curve(one, told, after), curve(other, told, after)
+    assert mine.keys() == others.keys() and len(mine) > 3
+    return max(abs(mine[key] - others[key]) / abs(mine[key]) for key in mine)
+
+
+@pytest.mark.parametrize(
+    ("stage", "ranks", "shard"),
+    [
+        ("decoder", 2, "none"),
+        ("encoder", 2, "full"),
+        pytest.param("decoder", 4, "none", marks=pytest.mark.slow),
+        pytest.param("decoder", 4, "full", marks=pytest.mark.slow),
+        pytest.param("encoder-decoder", 2, "none", marks=pytest.mark.slow),
+        pytest.param("sft", 2, "none", marks=pytest.mark.slow),
+        pytest.param("sft with lora", 2, "full", marks=pytest.mark.slow),
+        pytest.param("classify", 2, "none", marks=pytest.mark.slow),
+        pytest.param("classify", 4, "full", marks=pytest.mark.slow),
+    ],
+)
+def test_ranks_learn_what_one_learns(
+    stage: str, ranks: int, shard: str, world: dict[str, str], alone: dict[str, Path], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    out = tmp_path / "run"
+    done = run([*command(stage, world, out, ranks, shard), "--microbatch", "2"])
+    told = [line for line in done.stderr.splitlines() if ": step " in line]
+    assert told and len(told) == len(set(told)), "more than one rank spoke"
+    assert differences(alone[stage], out, ("loss", "validation", "tokens")) < BOUND
+    assert differences(alone[stage], out) < 5 * BOUND, "of the gradients"
+    assert sorted(path.name for path in (out / "model").iterdir()) == sorted(
+        path.name for path in (alone[stage] / "model").iterdir()
+    )
+    mine, other = (load_file(folder / "model" / "model.safetensors") for folder in (out, alone[stage]))
+    assert {name: one.shape for name, one in mine.items()} == {name: one.shape for name, one in other.items()}
+    assert max(float((mine[name] - other[name]).abs().max()) for name in mine) < 0.02
+
+
+@contextmanager
+def started(words: list[str], out: Path, step: int) -> Iterator[subprocess.Popen[str]]:
+    """A run that has saved step number `step`; whatever is left of it afterwards is killed."""
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while last_saved(out) < step:
+            assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
+            time.sleep(0.005)
+        yield process
+    finally:
+        for pid in [*ranks_of(process), process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def last_saved(out: Path) -> int:
+    return max((int(path.name[5:]) for path in (out / "checkpoint").glob("step-*")), default=-1)
+
+
+def ranks_of(launcher: subprocess.Popen[str]) -> list[int]:
+    """The processes that torchrun started, in the order of their ranks."""
+    try:
+        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+        found = {rank_of(int(pid)): int(pid) for pid in children}
+    except OSError:
+        return []
+    return [pid for rank, pid in sorted(found.items()) if rank >= 0]
+
+
+def rank_of(pid: int) -> int:
+    values = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next((int(value[5:]) for value in values if value.startswith(b"RANK=")), -1)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds ranks in /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "layouts",
+    [[(2, "full"), (1, "full")], pytest.param([(4, "full"), (2, "none"), (1, "none")], marks=pytest.mark.slow)],
+)
+def test_a_run_goes_on_with_fewer_ranks(
+    layouts: list[tuple[int, str]], world: dict[str, str], alone: dict[str, Path], tmp_path: Path
+) -> None:
+    """Told to stop, or killed with all its ranks, and started again with fewer; then other commands use the model."""
+    out = tmp_path / "run"
+    for turn, (ranks, shard) in enumerate(layouts[:-1]):
+        with started(command("long", world, out, ranks, shard), out, 3 + 8 * turn) as process:
+            if turn:
+                for pid in ranks_of(process):
+                    os.kill(pid, signal.SIGKILL)
+            else:
+                process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode != 0
+        if not turn:
+            assert f"stopped at step {last_saved(out)}; everything is saved" in errors
+            assert "src/dodam" not in errors, "a traceback of ours"
+        assert last_saved(out) < 40, "the run was over before it could be stopped"
+    done = run(command("long", world, out, *layouts[-1]))
+    assert "goes on at step" in done.stderr
+    # A row of metrics tells of the steps since the run went on; gradients drift apart sooner than losses do.
+    assert differences(alone["long"], out, ("loss", "validation"), after=10 * (len(layouts) - 1)) < BOUND
+    assert run(dodam("generate", str(out), "the sky", "--max-tokens", "4")).stdout
+    run(dodam("export", str(out), "--to", "hf", "--out", str(tmp_path / "hf")))
+    assert (tmp_path / "hf" / "model.safetensors").is_file()
+
+
+@needs_proc
+def test_when_a_rank_dies_the_others_say_so_and_end(world: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with started(command("long", world, out, 2), out, 3) as process:
+        died = time.monotonic()
+        os.kill(ranks_of(process)[1], signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode != 0 and time.monotonic() - died < 60
+    assert "error: " in errors and "another rank is gone" in errors and "goes on from its last checkpoint" in errors
+    assert "src/dodam" not in errors and "mistake in dodam" not in errors
+
+
+def told_by(process: subprocess.CompletedProcess[str]) -> str:
+    """What dodam said, without torchrun's own report."""
+    assert "src/dodam" not in process.stderr and "mistake in dodam" not in process.stderr, process.stderr
+    return "".join(line for line in process.stderr.splitlines(keepends=True) if line.startswith("error: "))
+
+
+def test_a_batch_that_the_ranks_do_not_divide(world: dict[str, str], tmp_path: Path) -> None:
+    words = [word if word != "8" else "7" for word in command("decoder", world, tmp_path / "run", 2)]
+    assert told_by(run(words, 1)) == "error: --batch: 2 ranks do not divide 7 rows. Give 6 or 8.\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_that_were_started_with_other_settings(world: dict[str, str], tmp_path: Path) -> None:
+    """Each rank started by itself, as on machines of their own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [*command("decoder", world, tmp_path / "run", 1), "--seed", str(rank)],
+            env={**common, "RANK": str(rank)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=200)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2]
+    assert told[0].startswith("error: rank 1: was started with other settings than rank 0 (seed). ") and not told[1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_command_of_one_process_is_not_started_on_ranks(world: dict[str, str]) -> None:
+    done = subprocess.run(
+        dodam("generate", world["base"], "the sky"), capture_output=True, text=True,
+        env={**os.environ, "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "error: generate: this command is one process. Start it without torchrun.\n"
