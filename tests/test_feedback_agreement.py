@@ -152,6 +152,10 @@ def test_position_bias_is_seen_where_there_is_one() -> None:
     tied = position_bias([row("kim", [1, 1, 2], shown=[2, 0, 1]), row("kim", [1, 1, 1], "b", shown=[0, 1, 2])])
     assert (tied.share, tied.chance, tied.difference.n) == (0.5, pytest.approx(1 / 3), 1)
     assert position_bias([row("kim", [1, 2])]) is None
+    few = [row("kim", [1, 2, 3], f"p{number}", shown=[0, 1, 2]) for number in range(5)]
+    assert not position_bias(few[:2]).biased and position_bias(few).biased
+    assert position_bias(few[:2]).luck == pytest.approx(1 / 9, abs=0.02)
+    assert position_bias(few).luck == pytest.approx(1 / 243, abs=0.004)
 
 
 def test_speed_outliers_are_for_the_length_read() -> None:

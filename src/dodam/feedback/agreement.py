@@ -19,6 +19,7 @@ Ranks = list[tuple[str, list[float]]]
 
 RESAMPLES = 1_000
 SEED = 1
+SIGNIFICANT, DRAWS = 0.05, 4000  # of a position bias: the chance it is called one below, simulations that tell it
 OUTLIER = 3.5  # modified z-score (Iglewicz & Hoaglin 1993)
 FEWEST = 8  # rankings of which outliers can be told
 
@@ -130,32 +131,40 @@ def bootstrap(sums: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class PositionBias:
-    """How often what stood first was ranked first, how often by chance, and the difference with its interval."""
+    """How often what stood first was ranked first, how often by chance, and the difference with its interval. `luck`:
+    the chance of a difference as large or larger where places say nothing."""
 
     share: float
     chance: float
     difference: Share
+    luck: float
 
     @property
     def biased(self) -> bool:
-        return not self.difference.low <= 0 <= self.difference.high
+        return self.luck < SIGNIFICANT
 
 
 def position_bias(rows: Iterable[Row]) -> PositionBias | None:
     """Of rankings that say where answers stood and do not tie all of them. Several at rank 1 share one point."""
-    first, chance = [], []
+    first, chance, tops = [], [], []
     for row in map(once, rows):
         if "shown" not in row or max(row["ranks"]) == 1:
             continue
         ranks = row["ranks"]
         first.append((ranks[row["shown"].index(0)] == 1) / ranks.count(1))
         chance.append(1 / len(ranks))
+        tops.append(ranks.count(1))
     if not first:
         return None
     found, expected = np.asarray(first, dtype=float), np.asarray(chance)
     low, high = bootstrap(found - expected, np.ones(len(found)))
     difference = Share(float((found - expected).mean()), low, high, len(found))
-    return PositionBias(float(found.mean()), float(expected.mean()), difference)
+    # Where places say nothing, one of the c best of k answers stands first with probability c / k, and is worth 1 / c.
+    worth, drawn = 1 / np.asarray(tops), np.random.default_rng(0).random((DRAWS, len(found)))
+    by_luck = ((drawn < expected / worth) * worth - expected).mean(1)
+    as_large = np.abs(by_luck) >= abs(difference.value) - 1e-12
+    luck = float((1 + as_large.sum()) / (1 + DRAWS))
+    return PositionBias(float(found.mean()), float(expected.mean()), difference, luck)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,13 @@ def measured(rows: list[dict[str, Any]]) -> dict[str, Any]:
             ],
         },
         "position": bias
-        and {"first": bias.share, "chance": bias.chance, "biased": bias.biased, **asdict(bias.difference)},
+        and {
+            "first": bias.share,
+            "chance": bias.chance,
+            "biased": bias.biased,
+            "luck": bias.luck,
+            **asdict(bias.difference),
+        },
         "outliers": [asdict(outlier) for outlier in outliers],
         "win_rates": [
             {"models": list(one.models), "ties": one.ties, "prompts": one.prompts, **asdict(one.rate)}
@@ -160,7 +166,7 @@ def position_lines(found: dict[str, Any] | None) -> list[str]:
         *lines,
         f"What stood first was ranked first in {found['first']:.1%} of {found['n']} rankings, by chance it would be in "
         f"{found['chance']:.1%}: {verdict} ({found['value']:+.1%}, 95% interval {found['low']:+.1%} to "
-        f"{found['high']:+.1%}).",
+        f"{found['high']:+.1%}; luck alone gives as much in {found['luck']:.1%} of cases).",
     ]
 
 
