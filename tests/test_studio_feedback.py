@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -238,6 +239,28 @@ def test_an_edit_sent_from_two_tabs_counts_once(tmp_path: Path) -> None:
         undo_ranking(store, UndoBody(id="second-tab", edits=[answers[0]]), "kim")
         assert [row["id"] for row in store.rankings()] == ["first-tab"]
         assert edited() == ["고침"], "what it had superseded counts again"
+
+
+def test_the_bodies_in_the_docs_are_what_the_server_takes(tmp_path: Path) -> None:
+    prompts = write_rows(tmp_path / "two.jsonl", {"prompt": "?", "answers": ["가", "나"]})
+    docs = (Path(__file__).parent.parent / "docs" / "studio.md").read_text(encoding="utf-8")
+    bodies = re.findall(r"api/feedback/(\w+) \\\n  -d '(.*)'", docs)
+    assert [route for route, _ in bodies] == ["rankings", "demonstrations"]
+
+    async def story(c: Caller) -> None:
+        task = (await c.ask("next"))["task"]
+        names = {"PROMPT": task["prompt"], "A": task["answers"][0]["id"], "B": task["answers"][1]["id"]}
+        for route, text in bodies:
+            for name, id in names.items():
+                text = text.replace(f'"{name}"', f'"{id}"')
+            assert (await c.ask(route, json.loads(text)))["new"]
+        broken = await c.client.post("/api/feedback/rankings", content="{", headers={"Dodam-Annotator": "kim"})
+        assert (broken.status_code, broken.json()["error"]["param"]) == (400, None)
+        wrong = await c.client.get("/api/feedback/next", headers={"Dodam-Annotator": "kim"})
+        assert wrong.status_code == 405 and "this path takes POST" in wrong.json()["error"]["message"]
+
+    with open_service(tmp_path, prompts=(prompts,)) as service:
+        play(service, story)
 
 
 def test_undo_and_skip_and_back(tmp_path: Path, candidates: str) -> None:

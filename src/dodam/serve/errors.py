@@ -22,13 +22,16 @@ def add_error_bodies(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        told = first["type"] != "json_invalid"  # there the place is a number of characters
+        where = ".".join(str(part) for part in first["loc"] if part != "body") if told else ""
         message = f"`{where}`: {first['msg']}." if where else f"The body: {first['msg']}."
         return respond(APIError(400, message, param=where or None))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return respond(APIError(error.status_code, error.detail, headers=dict(error.headers or {})))
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"{error.detail}: this path takes {allowed}." if allowed else error.detail
+        return respond(APIError(error.status_code, detail, headers=dict(error.headers or {})))
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
