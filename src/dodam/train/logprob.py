@@ -53,8 +53,11 @@ class ChunkedLogprobs(torch.autograd.Function):
             logprobs[here] = chosen_N - normalizers_N
             if not entropy and kept_NV is None:
                 continue
-            into_NV = torch.empty_like(logits_NV) if kept_NV is None else kept_NV[here]
-            shares_NV = torch.sub(logits_NV, normalizers_N[:, None], out=into_NV).exp_()
+            shares_NV = logits_NV.softmax(
+                -1
+            )  # as on the way back: kept or not, the gradient is the same to the last bit
+            if kept_NV is not None:
+                kept_NV[here] = shares_NV
             if entropy:  # H = log Z - E[logit]; a logit of -inf has no share in it.
                 entropies[here] = normalizers_N - torch.linalg.vecdot(shares_NV, logits_NV.clamp_(min=-1e30))
         ctx.save_for_backward(hidden_ND, head_VD, ids_N, kept_NV)
