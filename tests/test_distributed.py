@@ -22,7 +22,7 @@ BOUND = 1e-3
 MODEL = ["--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "32", "--context", "32"]
 COMMON = ["--batch", "8", "--threads", "1", "--compile", "no", "--dtype", "float32", "--validate-every", "0.5"]
 STAGES = {
-    "decoder": ["pretrain", *MODEL, "--steps", "12"],
+    "decoder": ["pretrain", *MODEL, "--steps", "12", "--checkpoint-seconds", "0.05"],
     "encoder": ["pretrain", "--architecture", "encoder", *MODEL, "--steps", "12"],
     "encoder-decoder": ["pretrain", "--architecture", "encoder-decoder", *MODEL, "--steps", "12"],
     "long": ["pretrain", *MODEL, "--steps", "40", "--checkpoint-seconds", "0"],
