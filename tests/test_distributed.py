@@ -120,7 +120,7 @@ def curve(out: Path, told: Sequence[str], after: int) -> dict[tuple[int, str], f
 def differences(one: Path, other: Path, told: Sequence[str] = TOLD, after: int = 0) -> float:
     """The largest relative difference between the curves of two runs."""
     mine, others = curve(one, told, after), curve(other, told, after)
-    assert mine.keys() == others.keys() and len(mine) > 3
+    assert mine.keys() == others.keys() and len(mine) > 2
     return max(abs(mine[key] - others[key]) / abs(mine[key]) for key in mine)
 
 
@@ -223,8 +223,10 @@ def test_a_run_goes_on_with_fewer_ranks(
         assert last_saved(out) < 40, "the run was over before it could be stopped"
     done = run(command("long", world, out, *layouts[-1]))
     assert "goes on at step" in done.stderr
-    # A row of metrics tells of the steps since the run went on; gradients drift apart sooner than losses do.
-    assert differences(alone["long"], out, ("loss", "validation"), after=10 * (len(layouts) - 1)) < BOUND
+    # A row of metrics tells of the steps since the run went on. Curves are furthest apart where they are steepest.
+    after = 10 * (len(layouts) - 1)
+    assert differences(alone["long"], out, ("loss", "validation"), after) < 5 * BOUND
+    assert differences(alone["long"], out, ("loss", "validation", "tokens"), 30) < BOUND
     assert run(dodam("generate", str(out), "the sky", "--max-tokens", "4")).stdout
     run(dodam("export", str(out), "--to", "hf", "--out", str(tmp_path / "hf")))
     assert (tmp_path / "hf" / "model.safetensors").is_file()
