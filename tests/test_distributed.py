@@ -160,20 +160,19 @@ def test_ranks_learn_what_one_learns(
 @contextmanager
 def started(words: list[str], out: Path, step: int) -> Iterator[subprocess.Popen[str]]:
     """A run that has saved step number `step`; whatever is left of it afterwards is killed."""
-    process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        deadline = time.monotonic() + 200
-        while last_saved(out) < step:
-            assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
-            time.sleep(0.005)
-        yield process
-    finally:
-        for pid in [*ranks_of(process), process.pid]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.communicate()
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, start_new_session=True, **pipes) as process:
+        try:
+            deadline = time.monotonic() + 200
+            while last_saved(out) < step:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.005)
+            yield process
+        finally:
+            for pid in ranks_of(process):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.kill()
 
 
 def last_saved(out: Path) -> int:
