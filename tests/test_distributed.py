@@ -22,7 +22,7 @@ BOUND = 1e-3
 MODEL = ["--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "32", "--context", "32"]
 COMMON = ["--batch", "8", "--threads", "1", "--compile", "no", "--dtype", "float32", "--validate-every", "0.5"]
 STAGES = {
-    "decoder": ["pretrain", *MODEL, "--steps", "12"],
+    "decoder": ["pretrain", *MODEL, "--steps", "12", "--checkpoint-seconds", "0.05"],
     "encoder": ["pretrain", "--architecture", "encoder", *MODEL, "--steps", "12"],
     "encoder-decoder": ["pretrain", "--architecture", "encoder-decoder", *MODEL, "--steps", "12"],
     "long": ["pretrain", *MODEL, "--steps", "40", "--checkpoint-seconds", "0"],
@@ -120,7 +120,7 @@ def curve(out: Path, told: Sequence[str], after: int) -> dict[tuple[int, str], f
 def differences(one: Path, other: Path, told: Sequence[str] = TOLD, after: int = 0) -> float:
     """The largest relative difference between the curves of two runs."""
     mine, others = curve(one, told, after), curve(other, told, after)
-    assert mine.keys() == others.keys() and len(mine) > 3
+    assert mine.keys() == others.keys() and len(mine) > 2
     return max(abs(mine[key] - others[key]) / abs(mine[key]) for key in mine)
 
 
@@ -160,20 +160,19 @@ def test_ranks_learn_what_one_learns(
 @contextmanager
 def started(words: list[str], out: Path, step: int) -> Iterator[subprocess.Popen[str]]:
     """A run that has saved step number `step`; whatever is left of it afterwards is killed."""
-    process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        deadline = time.monotonic() + 200
-        while last_saved(out) < step:
-            assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
-            time.sleep(0.005)
-        yield process
-    finally:
-        for pid in [*ranks_of(process), process.pid]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.communicate()
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, start_new_session=True, **pipes) as process:
+        try:
+            deadline = time.monotonic() + 200
+            while last_saved(out) < step:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.005)
+            yield process
+        finally:
+            for pid in ranks_of(process):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.kill()
 
 
 def last_saved(out: Path) -> int:
@@ -223,8 +222,10 @@ def test_a_run_goes_on_with_fewer_ranks(
         assert last_saved(out) < 40, "the run was over before it could be stopped"
     done = run(command("long", world, out, *layouts[-1]))
     assert "goes on at step" in done.stderr
-    # A row of metrics tells of the steps since the run went on; gradients drift apart sooner than losses do.
-    assert differences(alone["long"], out, ("loss", "validation"), after=10 * (len(layouts) - 1)) < BOUND
+    # A row of metrics tells of the steps since the run went on. Curves are furthest apart where they are steepest.
+    after = 10 * (len(layouts) - 1)
+    assert differences(alone["long"], out, ("loss", "validation"), after) < 5 * BOUND
+    assert differences(alone["long"], out, ("loss", "validation", "tokens"), 30) < BOUND
     assert run(dodam("generate", str(out), "the sky", "--max-tokens", "4")).stdout
     run(dodam("export", str(out), "--to", "hf", "--out", str(tmp_path / "hf")))
     assert (tmp_path / "hf" / "model.safetensors").is_file()
