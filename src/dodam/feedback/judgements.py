@@ -224,12 +224,10 @@ def check_shown(shown: Sequence[int] | None, texts: Sequence[str]) -> None:
     """DataError unless every place from 0 on is taken, each by one text: two answers that say the same may share it."""
     if shown is None:
         return
-    numbers = all(type(place) is int for place in shown)
+    numbers = len(shown) == len(texts) and all(type(place) is int for place in shown)
     places = sorted(set(shown)) if numbers else []
-    if len(shown) != len(texts) or not numbers or places != list(range(len(places))):
-        raise DataError(f"`shown` must have each place from 0 to {len(texts) - 1} once, not {list(shown)}")
-    if len(set(zip(shown, texts, strict=True))) > len(places):
-        raise DataError(f"`shown` has two texts in one place: {list(shown)}")
+    if not places or places != list(range(len(places))) or len(set(zip(shown, texts, strict=True))) > len(places):
+        raise DataError(f"`shown` must have each place from 0 on, one for each text, not {list(shown)}")
 
 
 def check_answers(session: "Session", prompt: str, answers: Sequence[str], ranks: Sequence[int]) -> list[str]:

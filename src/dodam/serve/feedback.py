@@ -256,7 +256,7 @@ def origin_of(model: str, known: Mapping[str, Any], params: SamplingParams) -> d
 
 def admit_annotator(feedback: Feedback, keys: Keys, rate: Rate) -> Callable[[Request], str]:
     """A dependency that gives the annotator's name. An annotator's own key opens these routes as well as the API's.
-    Requests are counted by a name only where a key proves it: names without one cost nothing."""
+    Requests are counted by a name only where a key proves it: another name is soon said."""
 
     def admit(request: Request) -> str:
         address = request.client.host if request.client else "unknown"
