@@ -136,11 +136,8 @@ class Rounds:
         return played
 
     def ask(self, number: int, attempt: int) -> Rewarded:
-        """The prompts that are next, each answered `num_answers` times. Further attempts have an order of their own, so
-        that the first ones of all rounds read every prompt once before any is read again."""
-        first = (number * (self.tries - 1) + attempt - 1 if attempt else number) * self.num_prompts
-        places = range(first, first + self.num_prompts)
-        chosen = [self.prompt(place, again=attempt > 0) for place in places for _ in range(self.num_answers)]
+        """The prompts of an attempt, each answered `num_answers` times."""
+        chosen = [self.prompts[one] for one in self.chosen(number, attempt) for _ in range(self.num_answers)]
         seeds = [seed_of(self.seed, number, attempt, row) for row in range(len(chosen))]
         answers = answers_to(
             self.model, self.tokenizer, chosen, seeds, stop_ids=self.sampling.stop_ids,
@@ -154,15 +151,24 @@ class Rounds:
         length = overlong(len(answer.ids), self.sampling.max_tokens, self.shaping.overlong)
         return reward + length - (0.0 if answer.ended else self.shaping.end_penalty)
 
-    def prompt(self, place: int, *, again: bool = False) -> Prompt:
-        """The one at a place of the endless order, or of that of further attempts."""
-        epoch, place = divmod(place, len(self.prompts))
-        return self.prompts[int(order_of(self.seed, 2 if again else 0, epoch, len(self.prompts))[place])]
+    def chosen(self, number: int, attempt: int) -> list[int]:
+        """Which prompts an attempt asks. The first ones of all rounds read every prompt once before any is read again;
+        further ones draw from the prompts that the round has not asked yet, as long as there are any."""
+        count = len(self.prompts)
+        places = [divmod(place, count) for place in range(number * self.num_prompts, (number + 1) * self.num_prompts)]
+        first = [int(order_of(self.seed, epoch, count)[place]) for epoch, place in places]
+        if attempt == 0:
+            return first
+        drawn = np.random.default_rng((self.seed, 2, number)).permutation(count).tolist()
+        known = set(first)
+        others = [one for one in drawn if one not in known] or drawn
+        begin = (attempt - 1) * self.num_prompts
+        return [others[place % len(others)] for place in range(begin, begin + self.num_prompts)]
 
 
 @lru_cache(maxsize=4)
-def order_of(seed: int, kind: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng((seed, kind, epoch)).permutation(size)
+def order_of(seed: int, epoch: int, size: int) -> np.ndarray:
+    return np.random.default_rng((seed, 0, epoch)).permutation(size)
 
 
 def asked(answer: Answer) -> Asked:
