@@ -143,7 +143,7 @@ def test_every_option_does_something(world: dict[str, str], tmp_path: Path) -> N
     for row in rows[::3]:
         row["ranks"] = [1, 1, 2]
     data = write_rows(tmp_path / "data.jsonl", rows)
-    few = ["--data", data, "--model", world["decoder"], "--steps", "1", "--batch", "6", *FEW]
+    few = ["--data", data, "--model", world["decoder"], "--steps", "2", "--batch", "6", *FEW]  # Adam's first is signs
     assert run("reward", *few, "--out", tmp_path / "plain") == 0
     plain = weights(tmp_path / "plain")["score.weight"]
     for name, words in OPTIONS.items():

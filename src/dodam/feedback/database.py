@@ -236,7 +236,15 @@ class SQLite(Database):
             with contextlib.closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection:
                 if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION,):
                     connection.execute(f"PRAGMA application_id = {APPLICATION}")
-                connection.execute("PRAGMA journal_mode = WAL")
+                until = time.monotonic() + PATIENCE
+                while True:  # SQLite itself does not wait where two turn WAL on at once
+                    try:
+                        connection.execute("PRAGMA journal_mode = WAL")
+                        break
+                    except sqlite3.OperationalError as error:
+                        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                            raise
+                        time.sleep(0.02)
         except sqlite3.Error as error:
             known = sqlite_error(error, self.where)
             if known is None:
