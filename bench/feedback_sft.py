@@ -24,13 +24,21 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from held_back import BEFORE, compared, dodam, on_machine, read_lines, table, write_held_back  # beside this file
+from held_back import (  # beside this file
+    BEFORE,
+    add_flags,
+    compared,
+    dodam,
+    on_machine,
+    read_lines,
+    table,
+    write_held_back,
+)
 
 from dodam import files, machine
 from dodam.data.conversation import encode
 from dodam.errors import DodamError, UsageError
 from dodam.evaluate import score
-from dodam.evaluate.tasks import SAMPLE_TASKS
 from dodam.feedback.store import PARTS, Store, open_store
 from dodam.folder import load_model
 from dodam.generate.engine import generate
@@ -268,12 +276,8 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--temperature", type=float, default=1.0, help="that they are sampled at")
     parser.add_argument("--max-tokens", type=int, default=128, help="of an answer")
     parser.add_argument("--steps", type=int, default=100, help="of each run")
-    parser.add_argument("--n", type=int, default=1000, help="held-back problems")
-    parser.add_argument("--tasks", nargs="*", default=list(SAMPLE_TASKS), choices=SAMPLE_TASKS, help="measured too")
-    parser.add_argument("--limit", type=int, default=0, help="items of each of these tasks; 0 takes all")
     parser.add_argument("--seed", type=int, default=0, help="of prompts, answers and runs")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--device", default="auto")
+    add_flags(parser)
     return parser
 
 

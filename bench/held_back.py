@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from dodam import cli, files
 from dodam.data.sources import SAMPLE_SEED
 from dodam.evaluate.report import shown
+from dodam.evaluate.tasks import SAMPLE_TASKS
 from dodam.sample import corpus
 
 BEFORE = "before"
@@ -55,6 +56,15 @@ def dodam(*words: str) -> None:
         code = cli.main(list(words))
     if code:
         sys.exit(code)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of measuring: what, how much of it, and where to compute."""
+    parser.add_argument("--n", type=int, default=1000, help="held-back problems")
+    parser.add_argument("--tasks", nargs="*", default=list(SAMPLE_TASKS), choices=SAMPLE_TASKS, help="measured too")
+    parser.add_argument("--limit", type=int, default=0, help="items of each of these tasks; 0 takes all")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="auto")
 
 
 def on_machine(options: argparse.Namespace) -> list[str]:

@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from feedback_sft import GUIDELINE, judge, problems, write_answers  # these two beside this file
-from held_back import BEFORE, Row, compared, dodam, on_machine, table, write_held_back
+from held_back import BEFORE, Row, add_flags, compared, dodam, on_machine, table, write_held_back
 
 from dodam import files, machine
 from dodam.data.sources import SAMPLE_SEED
 from dodam.errors import DodamError
-from dodam.evaluate.tasks import SAMPLE_TASKS
 from dodam.feedback.store import open_store
 
 ALGORITHMS = ("ppo", "grpo", "dpo")
@@ -94,9 +93,6 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=ALGORITHMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=100, help="of ppo and grpo")
-    parser.add_argument("--n", type=int, default=1000, help="held-back problems")
-    parser.add_argument("--tasks", nargs="*", default=list(SAMPLE_TASKS), choices=SAMPLE_TASKS, help="measured too")
-    parser.add_argument("--limit", type=int, default=0, help="items of each of these tasks; 0 takes all")
     for algorithm in ALGORITHMS:
         parser.add_argument(f"--{algorithm}", default="", help=f"more flags of `dodam {algorithm}`, as one word")
     parser.add_argument("--ranked", type=int, default=1000, help="prompts whose answers are ranked, for dpo")
@@ -104,8 +100,7 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--temperature", type=float, default=1.0, help="that these are sampled at")
     parser.add_argument("--max-tokens", type=int, default=128, help="of one of these")
     parser.set_defaults(seed=0)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--device", default="auto")
+    add_flags(parser)
     return parser
 
 

@@ -31,7 +31,7 @@ def script(name: str) -> str:
         return text
     values = yaml.safe_load(text)
     if name == "skypilot.yaml":
-        return values["run"].replace("cd /work\n", "")
+        return values["run"].replace("cd /mnt/dodam\n", "")
     pods = [values["spec"]["pytorchReplicaSpecs"][role] for role in ("Master", "Worker")]
     containers = [pod["template"]["spec"]["containers"][0] for pod in pods]
     assert sum(pod["replicas"] for pod in pods) == 2 and containers[0]["name"] == "pytorch"

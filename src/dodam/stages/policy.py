@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dodam.rl.rollout import Answer
     from dodam.rl.rounds import Rounds, Sampling
     from dodam.rl.watch import Measured, Watch
+    from dodam.tokenizer.tokenizer import Tokenizer
 
 DEFAULT_EPOCHS = 1.0
 DEFAULT_VALIDATION = 0.05
@@ -173,9 +174,8 @@ class Stage:
 def begin(config: PolicyTraining, name: str) -> Stage:
     """Look at the machine, load, read prompts and rewards, and choose what is not given."""
     from dodam.data.conversation import template_of
-    from dodam.data.preferences import key_of
     from dodam.folder import load_model
-    from dodam.rl.prompts import fingerprint, read_prompts, split
+    from dodam.rl.prompts import fingerprint
     from dodam.rl.reference import Reference, load_reference
     from dodam.rl.rewards import mixture
     from dodam.rl.rounds import Sampling
@@ -193,31 +193,7 @@ def begin(config: PolicyTraining, name: str) -> Stage:
         mend = f"Give at most {context - 1}."
         raise UsageError(f"the context of {context} tokens has no room for a prompt", where="--max-tokens", mend=mend)
 
-    def read(data: tuple[str, ...], limit: int) -> "list[Prompt]":
-        return read_prompts(
-            data, tokenizer, context - max_tokens, columns=config.columns, encoding=config.encoding,
-            skip_bad=config.skip_bad, limit=limit,
-        )  # fmt: skip
-
-    prompts = read(config.data, config.max_prompts)
-    if config.dev:
-        held_back = read(config.dev, 0)
-        known = {key_of(one.messages) for one in held_back}
-        learned = [one for one in prompts if key_of(one.messages) not in known]
-        if num_known := len(prompts) - len(learned):
-            print(f"{name}: {num_known} prompts are in --dev too; they are not learned from.", file=sys.stderr)
-    else:
-        learned, held_back = split(prompts, DEFAULT_VALIDATION if config.validation is None else config.validation)
-    if not learned:
-        raise UsageError("every prompt is held back", where="--data", mend="Give more of them.")
-    if not held_back:
-        if config.judge:
-            raise UsageError("nothing is held back to be judged", where="--judge", mend="Give --dev or --validation.")
-        print(
-            f"{name}: none of {len(learned)} prompts is held back, so nothing is measured on them. "
-            "More of them, a larger --validation or --dev mend that.",
-            file=sys.stderr,
-        )
+    learned, held_back = prompts_of(config, name, tokenizer, context - max_tokens)
     digest = digest_of(config, fingerprint([*learned, *held_back]), loaded)
     training.same_data(config, choices, digest)
     if not choices:
@@ -242,6 +218,41 @@ def begin(config: PolicyTraining, name: str) -> Stage:
         ),
         reference=Reference(frozen, machine.torch_dtype, config.temperature),
     )
+
+
+def prompts_of(
+    config: PolicyTraining, name: str, tokenizer: "Tokenizer", most: int
+) -> "tuple[list[Prompt], list[Prompt]]":
+    """Prompts of at most `most` tokens to learn from and to measure on; of those in --dev none is learned from."""
+    from dodam.data.preferences import key_of
+    from dodam.rl.prompts import read_prompts, split
+
+    def read(data: tuple[str, ...], limit: int) -> "list[Prompt]":
+        return read_prompts(
+            data, tokenizer, most, columns=config.columns, encoding=config.encoding,
+            skip_bad=config.skip_bad, limit=limit,
+        )  # fmt: skip
+
+    prompts = read(config.data, config.max_prompts)
+    if config.dev:
+        held_back = read(config.dev, 0)
+        known = {key_of(one.messages) for one in held_back}
+        learned = [one for one in prompts if key_of(one.messages) not in known]
+        if num_known := len(prompts) - len(learned):
+            print(f"{name}: {num_known} prompts are in --dev too; they are not learned from.", file=sys.stderr)
+    else:
+        learned, held_back = split(prompts, DEFAULT_VALIDATION if config.validation is None else config.validation)
+    if not learned:
+        raise UsageError("every prompt is held back", where="--data", mend="Give more of them.")
+    if not held_back:
+        if config.judge:
+            raise UsageError("nothing is held back to be judged", where="--judge", mend="Give --dev or --validation.")
+        print(
+            f"{name}: none of {len(learned)} prompts is held back, so nothing is measured on them. "
+            "More of them, a larger --validation or --dev mend that.",
+            file=sys.stderr,
+        )
+    return learned, held_back
 
 
 def check_options(config: PolicyTraining) -> None:
