@@ -35,7 +35,7 @@ from dodam.folder import config_json
 from dodam.models.encoder import build_encoder, encoder_config
 from dodam.models.encoder_decoder import build_encoder_decoder, encoder_decoder_config
 from dodam.nn.mask import EVERYTHING
-from dodam.stages.training import compile_blocks
+from dodam.stages.compiling import compile_blocks
 from dodam.train.label_smoothing import SmoothedCrossEntropy
 from dodam.train.loop import one_step
 from dodam.train.objective import MaskedCrossEntropy, chunk_loss, compiled, summed_cross_entropy

@@ -26,7 +26,7 @@ from dodam import machine as machines
 from dodam.data.batch import TokenBatch
 from dodam.models.build import build_decoder, decoder_config, flops_per_token, num_parameters
 from dodam.models.decoder import DecoderConfig
-from dodam.stages.training import compile_blocks
+from dodam.stages.compiling import compile_blocks
 from dodam.train.loop import one_step
 from dodam.train.objective import TokenCrossEntropy
 from dodam.train.optim import OptimConfig, Optimizers

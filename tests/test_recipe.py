@@ -324,6 +324,39 @@ def test_references_stand_behind_labels_and_before_paths(workplace):
     assert stage.needs == ("base", "tuned")
 
 
+RL = """
+[[stage]]
+kind = "grpo"
+model = "here"
+data = "a.txt"
+"""
+
+
+def test_rewards_of_a_recipe_are_looked_for_before_anything_runs_and_may_be_earlier_stages(workplace):
+    Path("here").mkdir()
+    Path("mine.py").write_text("def good(prompt, answer, item): return 1.0")
+    Path("r.toml").write_text(RECIPE + RL + "reward = ['exact', '0.2*@base', '-1*mine.py:good']")
+    stage = read(Path("r.toml")).stages[-1]
+    assert stage.values()["reward"] == ["exact", f"0.2*{Path('runs/r/base')}", "-1*mine.py:good"]
+    assert stage.needs == ("base",)
+    unknown = refused(text=RECIPE + RL + "reward = ['exakt']")
+    assert "stage `grpo`: --reward exakt: there is no reward exakt. Known: exact," in unknown
+    assert "mine.py has no function better" in refused(text=RECIPE + RL + "reward = ['mine.py:better']")
+
+
+def test_a_reward_that_was_rewritten_is_another_reward(workplace):
+    def fingerprint():
+        return read(Path("r.toml")).stages[-1].fingerprint("1", {})
+
+    Path("here").mkdir()
+    Path("mine.py").write_text("def good(prompt, answer, item): return 1.0")
+    Path("r.toml").write_text(RECIPE + RL + "reward = ['mine.py:good']")
+    first = fingerprint()
+    assert fingerprint() == first
+    Path("mine.py").write_text("def good(prompt, answer, item): return 2.0")
+    assert fingerprint() != first
+
+
 def test_a_flag_called_name_is_written_under_flags(workplace, monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "named", cli.Command("recipe_stages", "Named", "Has a flag --name."))
     Path("r.toml").write_text("[[stage]]\nkind = 'named'\nname = 'stage'\nflags.name = '도담'")

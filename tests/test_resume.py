@@ -59,7 +59,7 @@ STAGES = {
     "pretrain from a model": ["pretrain", "--data", "{data}", "--model", "{base}", "--layer-decay", "0.9"],
     "pretrain encoder": [
         "pretrain", "--architecture", "encoder", "--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1",
-        "--width", "64", "--context", "64", "--microbatch", "3", "--document-mask",
+        "--width", "64", "--context", "64", "--microbatch", "3", "--document-mask", "--best",
     ],
     "pretrain encoder-decoder": [
         "pretrain", "--architecture", "encoder-decoder", "--data", "{data}", "--tokenizer", "{tokenizer}", "--depth",

@@ -18,8 +18,8 @@ from dodam.files import read_json
 from dodam.models.build import build_decoder, decoder_config
 from dodam.models.encoder import build_encoder, encoder_config
 from dodam.models.encoder_decoder import build_encoder_decoder, encoder_decoder_config
+from dodam.stages.run_folder import open_run
 from dodam.stages.sft import Sft
-from dodam.stages.training import open_run
 from dodam.train import objective
 from dodam.train.loop import one_step
 from dodam.train.objective import TokenCrossEntropy, summed_cross_entropy

@@ -9,7 +9,8 @@
 #SBATCH --time=24:00:00
 #SBATCH --signal=TERM@120
 #SBATCH --requeue
-# Two minutes before its time is over the job is told to stop, and saves. Submitted again it goes on.
+# Before its time is over the run saves and stops by itself, or, where Slurm does not tell it when that is, two minutes
+# before, when it is told to stop. Submitted again it goes on.
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 

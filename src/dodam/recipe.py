@@ -25,8 +25,8 @@ from dodam.data.sources import HUB, SAMPLE
 from dodam.errors import UsageError
 from dodam.feedback.store import is_store, is_url, open_store
 
-REFERENCE = re.compile(r"(?:(?<==)|^)@([\w-]+)")
-"""`@pretrain`, `@prepare/documents`, or `base=@pretrain` where a label goes before a path."""
+REFERENCE = re.compile(r"(?:(?<=[=*])|^)@([\w-]+)")
+"""`@pretrain`, `@prepare/documents`, `base=@pretrain` where a label goes before a path, `0.2*@reward` with a weight."""
 
 RESERVED = ("model", "report")
 PATHS = ("data", "dev", "sts", "labels", "replay", "model", "tokenizer")
@@ -78,6 +78,10 @@ class Stage:
         changes."""
         config = {**self.config, **_default_knobs(self.kind)}
         paths = {text: content_of(text) or content_of(text.partition("=")[2]) for text in leaves(config)}
+        if named := _rewards(config):
+            from dodam.rl import rewards
+
+            paths |= {"rewards": rewards.fingerprint(named)}
         needs = {name: upstream[name] for name in self.needs}
         return fingerprint({"dodam": version, "kind": self.kind, "config": config, "paths": paths, "needs": needs})
 
@@ -200,6 +204,7 @@ def _stage(
     config = to_json(build(cls, {**values, "out": out / name}, where, places))
     del config["out"]
     _check_paths(config, where)
+    _check_rewards(config, where)
     names = [stage.name for stage in earlier]
     needs = {match[1]: None for text in leaves(config) for match in REFERENCE.finditer(text)}
     for need in needs:
@@ -223,6 +228,21 @@ def _check_paths(config: dict[str, Any], where: str) -> None:
             known = path.startswith((SAMPLE, HUB)) or REFERENCE.search(path) or is_url(path)
             if not (known or _matches(path) or _matches(unlabelled)):
                 raise UsageError(f"`{key}`: there is no `{path}` here", where=where, mend="Is the path right?")
+
+
+def _rewards(config: dict[str, Any]) -> list[str]:
+    return [*(config.get("reward") or []), *(config.get("judge") or [])]
+
+
+def _check_rewards(config: dict[str, Any], where: str) -> None:
+    """As for paths: a reward that there is not. Those of earlier stages are there when it is their turn."""
+    if known := [text for text in _rewards(config) if not REFERENCE.search(text)]:
+        from dodam.rl import rewards
+
+        try:
+            rewards.check(known)
+        except UsageError as error:
+            raise UsageError(error.what, where=f"{where}: {error.where}", mend=error.mend) from None
 
 
 def _matches(path: str) -> list[str]:

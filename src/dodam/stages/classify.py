@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 
 from dodam import files
 from dodam.errors import UsageError
-from dodam.stages import parts, training
+from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.parallel import is_sharded
 from dodam.stages.training import RanksTraining, Setup
 
@@ -157,7 +157,7 @@ def read(config: Classify) -> Task:
 def run(config: Classify) -> dict[str, Any]:
     """Train, write the classifier and its report, and return what --json prints. See the file's head."""
     check_options(config)
-    done = training.open_run(config, "classify")
+    done = run_folder.open_run(config, "classify")
     if done and "report" in done:
         return done
     from dodam.exchange.heads import save_classifier
@@ -169,12 +169,12 @@ def run(config: Classify) -> dict[str, Any]:
     from dodam.train.optim import OptimConfig
 
     task = read(config)
-    choices = training.saved_choices(config.out)
+    choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     model, tokenizer, lineage = start(config, task, machine)
     context = choices["context"] if choices else context_of(config, model)
     digest = task.fingerprint + tokenizer.fingerprint
-    training.same_data(config, choices, digest)
+    run_folder.same_data(config, choices, digest)
     learned, held_back = task.rows(model, tokenizer, context)
     if not choices:
         choices = distributed.first(lambda: choose(config, machine, model, learned, context)) | {"data": digest}
@@ -183,7 +183,7 @@ def run(config: Classify) -> dict[str, Any]:
     model.classifier.requires_grad_(True)  # an adapter froze it
     set_dropout(model, config.dropout)
     if choices["compiled"] and not is_sharded(config):
-        training.compile_blocks(model)
+        compiling.compile_blocks(model)
     step = -(-context // 4) if choices["compiled"] else 8  # each length is compiled anew
     rows = LabelledLoader(learned, choices["batch"], tokenizer.pad, config.seed, step, context)
     held_back_rows = LabelledLoader(held_back, 1, tokenizer.pad, 0, 1, 0)
@@ -347,7 +347,7 @@ def choose(config: Classify, machine: "Machine", model: Any, learned: "Rows", co
         "batch": batch,
         "steps": steps,
         "seconds": seconds,
-        "compiled": training.worth_compiling(
+        "compiled": compiling.worth_compiling(
             config.compile, machine, flops, experts=getattr(model.config, "experts", 0) > 0
         ),
         "optim": learning_rates(config, model),

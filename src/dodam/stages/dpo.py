@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from dodam.errors import UsageError
-from dodam.stages import parts, training
+from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.ranked import RankedTraining, check_reading
 from dodam.stages.training import Setup
 
@@ -79,7 +79,7 @@ def run(config: Dpo) -> dict[str, Any]:
     """Train, measure before and after, and return what --json prints. A run that is stopped while it measures goes on
     there."""
     check_options(config)
-    done = training.open_run(config, "dpo")
+    done = run_folder.open_run(config, "dpo")
     if done and "report" in done:
         return done
     from dodam.stages import preferred, ranked
@@ -90,7 +90,7 @@ def run(config: Dpo) -> dict[str, Any]:
 
 def check_options(config: Dpo) -> None:
     """UsageError for options that do not go together."""
-    training.refuse_compiling(config, "answers")
+    compiling.refuse_compiling(config, "answers")
     check_reading(config)
     if config.gamma is not None and config.loss != "simpo":
         raise UsageError(f"{config.loss} has no gamma", where="--gamma", mend="Leave it out.")
@@ -111,7 +111,7 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
     from dodam.train.optim import OptimConfig
     from dodam.train.preference import PreferenceLoss
 
-    choices = training.saved_choices(config.out)
+    choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     loaded = load_model(config.model, device=machine.device)
     model, tokenizer = loaded.model, loaded.tokenizer
@@ -121,7 +121,7 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
         raise UsageError(f"the model reads {model.config.context} tokens at most", where="--context")
     context = choices["context"] if choices else config.context or model.config.context
     digest = data.digest + tokenizer.fingerprint
-    training.same_data(config, choices, digest)
+    run_folder.same_data(config, choices, digest)
     if not choices:
         choices = choose(config, machine, loaded, len(data.learned), context) | {"data": digest}
     loaders = {"batch": choices["batch"], "pad": tokenizer.pad, "shared": shared_tokens(model)}

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 
 from dodam import files
 from dodam.errors import DataError, UsageError
-from dodam.stages import parts, training
+from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def run(config: Embed) -> dict[str, Any]:
 
     Each part is done where it is not done yet, so a run stopped while it measured goes on there."""
     check_options(config)
-    done = training.open_run(config, "embed")
+    done = run_folder.open_run(config, "embed")
     if done and "report" in done:
         return done
     data = read(config)
@@ -102,7 +102,7 @@ def run(config: Embed) -> dict[str, Any]:
 
 def check_options(config: Embed) -> None:
     """UsageError for options that do not go together."""
-    training.refuse_compiling(config, "texts")
+    compiling.refuse_compiling(config, "texts")
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     if config.dev and config.validation is not None:
@@ -166,12 +166,12 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
     from dodam.train.contrastive import InfoNCE
     from dodam.train.optim import OptimConfig
 
-    choices = training.saved_choices(config.out)
+    choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     start, lineage = load_start(config, machine)
     model, tokenizer = start.model.train(), start.tokenizer
     digest = fingerprint(data.triplets) + tokenizer.fingerprint
-    training.same_data(config, choices, digest)
+    run_folder.same_data(config, choices, digest)
     context = choices["context"] if choices else context_of(config, start)
     texts = distinct_texts(data.triplets)
     encoded = encode_texts(tokenizer, [(text, None) for text in texts], context)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from dodam.errors import UsageError
-from dodam.stages import parts, policy, training
+from dodam.stages import parts, policy, run_folder
 from dodam.stages.policy import PolicyTraining, Stage
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Grpo(PolicyTraining):
 def run(config: Grpo) -> dict[str, Any]:
     """Train and return what --json prints. See the file's head."""
     policy.check_options(config)
-    done = training.open_run(config, "grpo")
+    done = run_folder.open_run(config, "grpo")
     if done:
         return done
     from dodam.rl.penalty import Penalty

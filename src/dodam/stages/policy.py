@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt, Lt
 
 from dodam.errors import UsageError
-from dodam.stages import training
+from dodam.stages import compiling, run_folder, training
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def begin(config: PolicyTraining, name: str) -> Stage:
     from dodam.rl.rewards import mixture
     from dodam.rl.rounds import Sampling
 
-    choices = training.saved_choices(config.out)
+    choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     loaded = load_model(config.model, device=machine.device)
     tokenizer = loaded.tokenizer
@@ -195,7 +195,7 @@ def begin(config: PolicyTraining, name: str) -> Stage:
 
     learned, held_back = prompts_of(config, name, tokenizer, context - max_tokens)
     digest = digest_of(config, fingerprint([*learned, *held_back]), loaded)
-    training.same_data(config, choices, digest)
+    run_folder.same_data(config, choices, digest)
     if not choices:
         choices = choose(config, machine, loaded, len(learned), max_tokens) | {"context": context, "data": digest}
     reward = mixture(config.reward, machine.device)
@@ -245,8 +245,9 @@ def prompts_of(
     if not learned:
         raise UsageError("every prompt is held back", where="--data", mend="Give more of them.")
     if not held_back:
-        if config.judge:
-            raise UsageError("nothing is held back to be judged", where="--judge", mend="Give --dev or --validation.")
+        if config.judge or config.best:
+            where = "--judge" if config.judge else "--best"
+            raise UsageError("nothing is held back to be judged", where=where, mend="Give --dev or --validation.")
         print(
             f"{name}: none of {len(learned)} prompts is held back, so nothing is measured on them. "
             "More of them, a larger --validation or --dev mend that.",
@@ -259,7 +260,7 @@ def check_options(config: PolicyTraining) -> None:
     """UsageError for options that cannot be or do not go together, before anything is written or loaded."""
     from dodam.rl import rewards
 
-    training.refuse_compiling(config, "answers")
+    compiling.refuse_compiling(config, "answers")
     if config.dev and config.validation is not None:
         raise UsageError("what is measured on is named by --dev", where="--validation", mend="Give one of the two.")
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
@@ -352,13 +353,16 @@ def train(
         return told | {"alarms": watch.alarms, "prompts": len(stage.learned)}
 
     loop = training.loop_bounds(config, choices, rounds.steps_per_epoch)
+    loop = replace(loop, log_every=rounds.steps, checkpoint_every=rounds.steps)
     setup = Setup(
         model=stage.loaded.model,
         tokenizer=stage.loaded.tokenizer,
         batches=batches or rounds.batches,
         objective=objective,
         optim=OptimConfig(**choices["optim"]),
-        loop=replace(loop, log_every=rounds.steps, checkpoint_every=rounds.steps),
+        loop=replace(
+            loop, log_every=rounds.steps, checkpoint_every=rounds.steps, best="highest" if config.best else None
+        ),
         validate=validate,
         unit="mean reward",
         sample=lambda _: stage.tell_samples(stage.loaded.model),

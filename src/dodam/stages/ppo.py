@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from dodam.errors import UsageError
-from dodam.stages import parts, policy, training
+from dodam.stages import parts, policy, run_folder
 from dodam.stages.policy import PolicyTraining, Stage
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run(config: Ppo) -> dict[str, Any]:
     """Train and return what --json prints. See the file's head."""
     policy.check_options(config)
     check_options(config)
-    done = training.open_run(config, "ppo")
+    done = run_folder.open_run(config, "ppo")
     if done:
         return done
     from dodam.models.value import take_off_value

@@ -5,6 +5,7 @@ What it reads: token shards of the data folder (made here for the tokenizer, if 
 for the best model this data and this machine give in that time; `--depth --steps` fix them.
 """
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from annotated_types import Ge, Gt, Lt
 
 from dodam import files, ranks
 from dodam.errors import DataError, UsageError
-from dodam.stages import parts, training
+from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.architecture import build, check_architecture, kinds, row_length, sizes
 from dodam.stages.parallel import is_sharded
 from dodam.stages.start import encoder_decoder_rates, load_start
@@ -109,14 +110,14 @@ class Task:
 
 def run(config: Pretrain) -> dict[str, Any]:
     """Train and return what --json prints. See the file's head."""
-    done = training.open_run(config, "pretrain")
+    done = run_folder.open_run(config, "pretrain")
     if done:
         return done
     from dodam.data.shards import ensure_shards
     from dodam.train import distributed
     from dodam.train.optim import OptimConfig
 
-    choices = training.saved_choices(config.out)
+    choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     loaded = load_start(config, config.model, OF_FRESH, kinds(config), machine)
     architecture = check_architecture(config, loaded)
@@ -131,7 +132,7 @@ def run(config: Pretrain) -> dict[str, Any]:
     load = partial(loader, config, tokenizer, length, causal=architecture != "encoder")
     rows = load(shards.split("train"))
     held_back = held_back_rows(load, shards, length)
-    training.same_data(config, choices, shards.fingerprint)
+    run_folder.same_data(config, choices, shards.fingerprint)
     task = task_of(architecture, loaded)(config, tokenizer, rows, held_back, machine.torch_dtype)
     if not choices:
         tell_rows(rows)
@@ -142,7 +143,7 @@ def run(config: Pretrain) -> dict[str, Any]:
     model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
     factors = parts.choose_parts(config, model)
     if choices["compiled"] and not is_sharded(config):
-        training.compile_blocks(model)
+        compiling.compile_blocks(model)
 
     def batches(step: int) -> "Sequence[TokenBatch | PairBatch]":
         rows.locate((step + 1) * batch - 1)  # all of the step has to be there, or all ranks stop at it
@@ -162,6 +163,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         card=card_of(config, loaded, tokenizer, rows) | task.card,
         factors=factors,
         save=partial(task.save, model) if task.save else None,
+        nothing=math.log(tokenizer.size) if loaded and architecture == "decoder" else None,
         result=lambda: {"padded": round(rows.padded, 6)} if config.packing == "best-fit" else {},
     )
     result = training.train_run(config, "pretrain", setup, choices)
@@ -340,7 +342,7 @@ def choose(
         "batch": batch,
         "steps": steps,
         "seconds": seconds,
-        "compiled": training.worth_compiling(config.compile, machine, flops, experts=has_experts),
+        "compiled": compiling.worth_compiling(config.compile, machine, flops, experts=has_experts),
         "optim": rates(config, shape(depth), loaded),
     }
 

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Lt
 
 from dodam import files
 from dodam.errors import UsageError
-from dodam.stages import parts, training
+from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.ranked import RankedTraining, check_head, check_reading
 from dodam.stages.training import Setup
 
@@ -75,7 +75,7 @@ class Reward(RankedTraining):
 def run(config: Reward) -> dict[str, Any]:
     """Train, measure, and return what --json prints. A run that is stopped while it measures goes on there."""
     check_options(config)
-    done = training.open_run(config, "reward")
+    done = run_folder.open_run(config, "reward")
     if done and "report" in done:
         return done
     from dodam.stages import ranked
@@ -90,7 +90,7 @@ def run(config: Reward) -> dict[str, Any]:
 
 def check_options(config: Reward) -> None:
     """UsageError for options that do not go together."""
-    training.refuse_compiling(config, "answers")
+    compiling.refuse_compiling(config, "answers")
     check_reading(config)
     check_head(config.freeze)
     if config.caution and config.members == 1:
@@ -117,12 +117,12 @@ def train(config: Reward, data: "Data") -> dict[str, Any]:
     from dodam.train.optim import OptimConfig
     from dodam.train.ranking import ScoreLoss
 
-    choices = training.saved_choices(config.out)
+    choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     model, tokenizer, lineage = start(config, machine)
     context = choices["context"] if choices else context_of(config, model)
     digest = data.digest + tokenizer.fingerprint
-    training.same_data(config, choices, digest)
+    run_folder.same_data(config, choices, digest)
     encoded = {
         name: encode(model, tokenizer, [(one.prompt, one.answers) for one in prompts], context)
         for name, prompts in (("learned", data.learned), ("held back", data.held_back))

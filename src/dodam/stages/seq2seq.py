@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Lt
 
 from dodam import files
 from dodam.errors import DataError, UsageError
-from dodam.stages import parts, training
+from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import Setup, Training
 
@@ -101,7 +101,7 @@ def run(config: Seq2seq) -> dict[str, Any]:
         raise UsageError("--dev and --validation name the held-back pairs", mend="Give one of them.")
     if config.r_drop and not config.dropout:
         raise UsageError("nothing is dropped, so both readings are the same", where="--r-drop", mend="Give --dropout.")
-    result = training.open_run(config, "seq2seq") or train(config)
+    result = run_folder.open_run(config, "seq2seq") or train(config)
     complete_generation(config)
     return {**result, **report(config)}
 
@@ -115,7 +115,7 @@ def train(config: Seq2seq) -> dict[str, Any]:
     from dodam.stages.validation import evaluating
     from dodam.train.optim import OptimConfig
 
-    choices = training.saved_choices(config.out)
+    choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     learned_pairs, held_pairs = read(config)
     loaded = load_start(config, config.model, OF_FRESH, ("encoder-decoder",), machine)
@@ -131,7 +131,7 @@ def train(config: Seq2seq) -> dict[str, Any]:
     recut = recutting_of(config, tokenizer, learned_pairs, learned, context)
     loader = PairLoader(learned, **framing, seed=config.seed, most_pairs=config.batch, recut=recut)
     held = PairLoader(held_back, **framing, seed=config.seed)
-    training.same_data(config, choices, loader.fingerprint + held.fingerprint)
+    run_folder.same_data(config, choices, loader.fingerprint + held.fingerprint)
     if not choices:
         choices = choose(config, machine, model, loader) | {"data": loader.fingerprint + held.fingerprint}
     tell(loader, held)
@@ -300,7 +300,7 @@ def choose(config: Seq2seq, machine: "Machine", model: "EncoderDecoder", loader:
         "machine": machine.to_dict(),
         "steps": steps,
         "seconds": seconds,
-        "compiled": training.worth_compiling(config.compile, machine, flops),
+        "compiled": compiling.worth_compiling(config.compile, machine, flops),
         "optim": encoder_decoder_rates(config, model, fresh=config.model is None),
     }
 

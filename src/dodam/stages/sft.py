@@ -5,6 +5,7 @@ run folder with the tuned model and its chat template. Only the assistant's word
 packed into rows and attention stays within each, so packing changes nothing.
 """
 
+import math
 import sys
 from dataclasses import dataclass, field, replace
 from itertools import groupby, takewhile
@@ -15,7 +16,7 @@ from annotated_types import Ge, Gt, Lt
 
 from dodam import ranks
 from dodam.errors import DataError, UsageError
-from dodam.stages import parts, training
+from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.parallel import is_sharded
 from dodam.stages.training import RanksTraining, Setup
 
@@ -64,7 +65,7 @@ class Sft(RanksTraining):
 
 def run(config: Sft) -> dict[str, Any]:
     """Tune and return what --json prints. See the file's head."""
-    done = training.open_run(config, "sft")
+    done = run_folder.open_run(config, "sft")
     if done:
         return done
     from dodam.data.batch import with_text
@@ -78,7 +79,7 @@ def run(config: Sft) -> dict[str, Any]:
     from dodam.train.objective import TokenCrossEntropy
     from dodam.train.optim import OptimConfig
 
-    choices = training.saved_choices(config.out)
+    choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     loaded = load_model(config.model, device=machine.device)
     model, tokenizer = loaded.model.train(), loaded.tokenizer
@@ -91,13 +92,13 @@ def run(config: Sft) -> dict[str, Any]:
     shards = distributed.in_turn(lambda: ensure_shards(replay, tokenizer)) if replay else None
     text = RowLoader(shards.split("train"), context, config.seed + 1) if shards else None
     digest = rows.fingerprint + (shards.fingerprint if shards else "")
-    training.same_data(config, choices, digest)
+    run_folder.same_data(config, choices, digest)
     if not choices:
         choices = distributed.first(lambda: choose(config, machine, loaded, rows)) | {"data": digest}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     _, count = distributed.share(batch)
     if choices["compiled"] and not is_sharded(config):
-        training.compile_blocks(model)
+        compiling.compile_blocks(model)
     lint(learned[0], tokenizer, rows)
 
     factors = parts.choose_parts(config, model)
@@ -121,6 +122,7 @@ def run(config: Sft) -> dict[str, Any]:
         chat_template=template_of(tokenizer),
         card=card_of(config, loaded, rows),
         factors=factors,
+        nothing=math.log(tokenizer.size),
     )
     return training.train_run(config, "sft", setup, choices)
 
@@ -255,7 +257,7 @@ def choose(config: Sft, machine: "Machine", loaded: "LoadedModel", rows: "Packed
         "batch": batch,
         "steps": steps,
         "seconds": seconds,
-        "compiled": training.worth_compiling(config.compile, machine, flops, experts=sizes.experts > 0),
+        "compiled": compiling.worth_compiling(config.compile, machine, flops, experts=sizes.experts > 0),
         "optim": training.learning_rates(config, loaded.model, scale=TUNING_RATE),
     }
 

@@ -4,7 +4,9 @@ In come a stage's config, its model, batches and objective; out come a trained r
 """
 
 import math
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,23 +16,24 @@ from annotated_types import Ge, Gt, Le
 
 from dodam import config as configs
 from dodam import files, ranks
-from dodam.errors import FolderError, Interrupted, UsageError
-from dodam.stages.parallel import ONE, Parallel, check_shardable, is_sharded, meet, parallel_of
-from dodam.stages.parts import NO_ADAPTER, Lora, check_lora, finish_parts
-from dodam.tracking.trackers import check_trackers
+from dodam.errors import Interrupted, UsageError
+from dodam.stages.parallel import ONE, Parallel, check_shardable, is_sharded
+from dodam.stages.parts import NO_ADAPTER, Lora, finish_parts
 from dodam.versions import versions
 
 if TYPE_CHECKING:
     from dodam.data.batch import Batch
     from dodam.machine import Machine
     from dodam.tokenizer.tokenizer import Tokenizer
-    from dodam.train.loop import Hook, Ledger, LoopConfig, Outcome
+    from dodam.train.alarms import Alarms
+    from dodam.train.loop import Hook, LoopConfig, Outcome
     from dodam.train.objective import Objective
     from dodam.train.optim import OptimConfig
+    from dodam.train.state import Ledger
 
 
 FINISHING_SECONDS = 4.0  # the last validation, the model folder, the picture
-LEARNED = ("checkpoint", "model", "metrics.jsonl")  # of a run folder; one without them failed before its first step
+SLURM_END = "SLURM_JOB_END_TIME"  # seconds since 1970, set by Slurm
 WATCHED = (
     "machine",
     "context",
@@ -41,7 +44,6 @@ WATCHED = (
     "compiled",
     "optim",
 )  # what of its choices trackers get
-COMPILE_REPAYS = 1e13  # FLOPs of training: about a minute on two cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,13 @@ class Training:
     """Share of the run between two validations on held-back text."""
     checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
     """Seconds between two checkpoints; a kill loses at most so much work."""
+    keep: Annotated[int, Ge(1)] = 2
+    """Checkpoints that stay on the disk, the newest; where one is torn, a run goes on from the one before."""
+    best: bool = False
+    """End with the weights of the best validation, not with those of the last step."""
+    stop_after: configs.Duration | None = None
+    """Save and stop so long after the start, such as 11h, where a machine ends what runs too long: the same command
+    goes on. The end of a Slurm job is known by itself."""
     compile: Literal["auto", "yes", "no"] = "auto"
     """Compile the blocks. `auto`: when the run is long enough to earn the 10-30 seconds it costs the first time."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -117,6 +126,8 @@ class Setup:
     """What the learning rates of single parameters are multiplied by."""
     save: Callable[[Path, dict[str, Any], str], object] | None = None
     """Writes the model folder from its path, dodam.json's content and the card, in place of `folder.save_model`."""
+    nothing: float | None = None
+    """The loss in nats of a model that knows nothing, where the run goes on with one that knows something."""
     ledger: "Ledger | None" = None
     """What the stage keeps beside weights, in every checkpoint."""
     shown: tuple[str, ...] = ()
@@ -125,49 +136,6 @@ class Setup:
     """Takes off the model, once it is trained, what only its training needed."""
     result: Callable[[], dict[str, Any]] = dict
     """What more result.json tells."""
-
-
-def open_run(config: Training, stage: str) -> dict[str, Any] | None:
-    """Begin or continue a run folder. Returns the result of a run that is already finished, else None.
-
-    UsageError when the folder holds what a run with other settings has learned, for an adapter without a rank, for a
-    tracker that is not installed, and where ranks were started with other settings each. Who looks on may change while
-    a run goes on, and so may the number of ranks."""
-    check_lora(config.lora)
-    check_trackers(config.track)
-    if ranks.world() > 1:
-        meet(config)
-        from dodam.train import distributed
-
-        return distributed.first(lambda: open_folder(config, stage))
-    if parallel_of(config).shard == "full":
-        print(f"{stage}: one process holds all of the model; --parallel.shard changes nothing.", file=sys.stderr)
-    return open_folder(config, stage)
-
-
-def open_folder(config: Training, stage: str) -> dict[str, Any] | None:
-    """What `open_run` does on the disk."""
-    resolved = {"format": 1, "stage": stage, **configs.to_json(config)}
-    saved_file = config.out / "config.json"
-    if saved_file.is_file():
-        saved = files.read_json(saved_file)
-        keys = (resolved.keys() | saved.keys()) - {"track", "parallel"}
-        differing = sorted(key for key in keys if resolved.get(key) != saved.get(key))
-        if differing and any((config.out / name).exists() for name in LEARNED):
-            raise UsageError(
-                f"this run folder was begun with other settings ({', '.join(differing)})",
-                where=str(config.out),
-                mend="Use another --out, or delete the folder.",
-            )
-        if (config.out / "result.json").is_file() and (config.out / "model" / "model.safetensors").is_file():
-            print(f"{stage}: {config.out} is already done.", file=sys.stderr)
-            return files.read_json(config.out / "result.json")
-    elif config.out.exists() and any(config.out.iterdir()):
-        raise UsageError(
-            "this folder holds something that is not a training run", where=str(config.out), mend="Use another --out."
-        )
-    files.write_json(saved_file, resolved)
-    return None
 
 
 def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
@@ -198,47 +166,6 @@ def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
     return machine
 
 
-def saved_choices(out: Path) -> dict[str, Any]:
-    """What was chosen when the run in this folder began; {} before its first checkpoint."""
-    from dodam.train import checkpoint, distributed
-
-    def read() -> dict[str, Any]:
-        for path in checkpoint.checkpoints(out / "checkpoint"):
-            try:
-                return files.read_json(path / "state.json")["choices"]
-            except (FolderError, KeyError):
-                continue  # torn: the loop says so when it looks for a whole checkpoint
-        return {}
-
-    return distributed.first(read)
-
-
-def worth_compiling(wanted: str, machine: "Machine", flops: float, *, experts: bool = False) -> bool:
-    """Whether a run of so many FLOPs repays compiling. Decided by size alone, so that the same run always decides
-    the same. Experts are not compiled: how many tokens each gets is known only when it gets them."""
-    if experts and wanted == "yes":
-        raise UsageError("a model with experts cannot be compiled", where="--compile", mend="Leave the flag out.")
-    if wanted != "auto" or experts:
-        return wanted == "yes"
-    return machine.compiler and machine.device != "mps" and flops > COMPILE_REPAYS
-
-
-def refuse_compiling(config: Training, what: str) -> None:
-    """UsageError where blocks shall be compiled and rows have all lengths."""
-    if config.compile == "yes":
-        told = f"batches of {what} have all lengths, and each would be compiled anew"
-        raise UsageError(told, where="--compile", mend="Leave the flag out.")
-
-
-def compile_blocks(model: Any) -> None:
-    """Compile the model's blocks; one graph serves all that are alike."""
-    import torch
-
-    for name in ("run_block", "run_decoder_block"):
-        if hasattr(model, name):
-            setattr(model, name, torch.compile(getattr(model, name), dynamic=False))
-
-
 def learning_rates(config: Training, model: Any = None, scale: float = 1.0) -> dict[str, float]:
     """The optimisers' settings with every learning rate times --learning-rate, a stage's own `scale` and, for a model
     to go on with, what the size of its weights bears."""
@@ -251,19 +178,6 @@ def learning_rates(config: Training, model: Any = None, scale: float = 1.0) -> d
     if model is not None:
         values["lora"] = lora_rate(model.config.width) * config.learning_rate
     return values
-
-
-def same_data(config: Training, choices: dict[str, Any], digest: str) -> None:
-    """UsageError when a run that goes on would read other data than it began with, or ranks other data each."""
-    from dodam.train import distributed
-
-    distributed.same(digest, lambda _: "what it reads is not what rank 0 reads")
-    if choices.get("data", digest) != digest:
-        raise UsageError(
-            "what it reads has changed since this run began",
-            where=str(config.out),
-            mend="Put the data back as it was, or begin again with another --out.",
-        )
 
 
 def loop_bounds(config: Training, choices: dict[str, Any], steps_per_epoch: float) -> "LoopConfig":
@@ -279,8 +193,21 @@ def loop_bounds(config: Training, choices: dict[str, Any], steps_per_epoch: floa
         schedule=Schedule(warmup=config.warmup, decay=config.decay),
         validate_every=config.validate_every,
         checkpoint_seconds=config.checkpoint_seconds,
+        keep=config.keep,
+        best="lowest" if config.best else None,
+        until=until(config),
         seed=config.seed,
     )
+
+
+def until(config: Training) -> float | None:
+    """When this process has to be done, in seconds since 1970: by --stop-after, or at the end of a Slurm job."""
+    from dodam import machine as machines
+
+    if config.stop_after is not None:
+        return time.time() - machines.seconds_since_start() + configs.seconds(config.stop_after)
+    told = os.environ.get(SLURM_END, "")
+    return float(told) if told.isdigit() else None
 
 
 def seconds_left(config: Training) -> float:
@@ -302,9 +229,13 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     """Run the loop with its hooks, then write the model folder, the picture and the result."""
     from dodam.tracking.follow import following
     from dodam.train import distributed, sharding
+    from dodam.train.alarms import Alarms
     from dodam.train.loop import train
     from dodam.train.optim import Optimizers
 
+    if config.best and setup.validate is None:
+        mend = "Hold something back, or leave the flag out."
+        raise UsageError("nothing is held back to find the best weights by", where="--best", mend=mend)
     model, sharded = setup.model, is_sharded(config)
     if sharded:
         check_shardable(model)
@@ -312,6 +243,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     weights = dict(trained.named_parameters())
     optimizers = Optimizers(trained, setup.optim, setup.factors)
     chosen = {key: choices[key] for key in WATCHED if key in choices}
+    alarms = Alarms(stage, config.out / "metrics.jsonl", setup.nothing)
     track = config.track if not ranks.rank() else ()
     with following(track, config.out, {"stage": stage, **configs.to_json(config), "chosen": chosen}) as followed:
         try:
@@ -322,7 +254,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
                 setup.objective,
                 setup.loop,
                 folder=config.out,
-                hooks=[*hooks_of(config, stage, setup, trained), *followed.hooks],
+                hooks=[*hooks_of(config, stage, setup, trained, alarms), *followed.hooks],
                 validate=setup.validate,
                 choices=choices,
                 device=choices["machine"]["device"],
@@ -332,15 +264,16 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
             raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
         if sharded:
             sharding.gather(weights, model)
-        result = distributed.first(lambda: write_run(config, stage, setup, outcome, choices))
+        result = distributed.first(lambda: write_run(config, stage, setup, outcome, choices, alarms.told))
         followed.result = result
     if config.budget is not None and outcome.steps == setup.loop.steps:
         tell_rest(config, stage, choices, outcome.seconds)
     return result
 
 
-def hooks_of(config: Training, stage: str, setup: Setup, trained: Any) -> "list[Hook]":
-    """Who looks on: on rank 0 all, on others only those that compute with a model of which every rank has a part."""
+def hooks_of(config: Training, stage: str, setup: Setup, trained: Any, alarms: "Alarms") -> "list[Hook]":
+    """Who looks on: on rank 0 all, on others only those that compute with a model of which every rank has a part. A
+    stage with a ledger watches its numbers itself."""
     from dodam.train import metrics
 
     def sample() -> str:
@@ -352,11 +285,12 @@ def hooks_of(config: Training, stage: str, setup: Setup, trained: Any) -> "list[
         metrics.MetricsFile(config.out / "metrics.jsonl"),
         metrics.Console(stage, setup.unit, shown=setup.shown),
         metrics.Samples(config.out / "samples.md", sample),
+        *([] if setup.ledger else [alarms]),
     ]
 
 
 def write_run(
-    config: Training, stage: str, setup: Setup, outcome: "Outcome", choices: dict[str, Any]
+    config: Training, stage: str, setup: Setup, outcome: "Outcome", choices: dict[str, Any], alarms: dict[str, str]
 ) -> dict[str, Any]:
     """Write what a trained run leaves: the model folder, the picture and, last, the result, which is returned."""
     from dodam import folder
@@ -365,7 +299,7 @@ def write_run(
     if setup.finish:
         setup.finish()
     finish_parts(config, setup.model)
-    result = result_of(config, setup, outcome, choices) | setup.result()
+    result = result_of(config, setup, outcome, choices) | {"alarms": alarms} | setup.result()
     recipe = configs.to_json(config)
     info = {"stage": stage, "result": result, "choices": choices, "recipe": recipe, "versions": versions()}
     info |= {"seed": config.seed, "lineage": setup.card}
@@ -408,6 +342,7 @@ def result_of(config: Training, setup: Setup, outcome: "Outcome", choices: dict[
         "seconds": round(outcome.seconds, 1),
         "loss": outcome.loss,
         "validation": outcome.validation,
+        **({"best_step": outcome.best} if config.best else {}),
         "unit": setup.unit,
         "compiled": choices["compiled"],
     }

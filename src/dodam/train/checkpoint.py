@@ -1,8 +1,8 @@
-"""Training state on disk: written beside the old one, checked, renamed; the last two are kept.
+"""Training state on disk: written beside the old one, checked, renamed; the last few are kept, and the best weights.
 
 `checkpoint/step-N/` holds tensors.safetensors (weights and optimiser state, by name) and state.json (step, clock,
 choices and the checksum of the tensors). A torn newest checkpoint is noticed and the one before it is used.
-There is no pickle.
+`checkpoint/best-N/` holds the weights alone of the validation that was best so far. There is no pickle.
 """
 
 import hashlib
@@ -19,20 +19,32 @@ from dodam.errors import CheckpointError, FolderError
 from dodam.tensors import write_tensors
 
 FORMAT = 1
-KEPT = 2
+LATEST, BEST = "step", "best"
 
 
-def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write `folder/step-N` whole or not at all, then drop all but the newest two.
+def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any], *, keep: int = 2) -> None:
+    """Write `folder/step-N` whole or not at all, then drop all but the newest `keep`.
 
     StorageError when the disk is full."""
-    with files.new_dir(folder / f"step-{step:08d}") as target:
+    write(folder, LATEST, step, tensors, state, keep)
+
+
+def save_best(folder: Path, step: int, weights: dict[str, Tensor]) -> None:
+    """Write `folder/best-N` whole or not at all, then drop all but the one before: a run may go on from there.
+
+    StorageError when the disk is full."""
+    write(folder, BEST, step, weights, {}, 2)
+
+
+def write(folder: Path, kind: str, step: int, tensors: dict[str, Tensor], state: dict[str, Any], keep: int) -> None:
+    """Write `folder/KIND-N`, then drop all of the kind but the newest `keep`."""
+    with files.new_dir(folder / f"{kind}-{step:08d}") as target:
         write_tensors(
             {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, target / "tensors.safetensors"
         )
         checksum = file_hash(target / "tensors.safetensors")
         files.write_json(target / "state.json", {"format": FORMAT, "step": step, "checksum": checksum, **state})
-    for old in checkpoints(folder)[KEPT:]:
+    for old in checkpoints(folder, kind)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -51,6 +63,15 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             "every checkpoint here is torn", where=str(folder), mend="Delete the run folder and start again."
         )
     return None
+
+
+def load_best(folder: Path, step: int) -> dict[str, Tensor] | None:
+    """The weights of the best validation, which was after `step`; None, said on standard error, when they are torn."""
+    path = folder / f"{BEST}-{step:08d}"
+    if harm := torn(path):
+        print(f"{path}: the best weights are torn ({harm}); those of the last step are taken.", file=sys.stderr)
+        return None
+    return load_file(path / "tensors.safetensors")
 
 
 def torn(path: Path) -> str:
@@ -78,9 +99,9 @@ def check(tensors: dict[str, Tensor], into: dict[str, Tensor], where: Path) -> N
         )
 
 
-def checkpoints(folder: Path) -> list[Path]:
+def checkpoints(folder: Path, kind: str = LATEST) -> list[Path]:
     """Newest first."""
-    return sorted((path for path in folder.glob("step-*") if path.name[5:].isdigit()), reverse=True)
+    return sorted((path for path in folder.glob(f"{kind}-*") if path.name[5:].isdigit()), reverse=True)
 
 
 def file_hash(path: Path) -> str:

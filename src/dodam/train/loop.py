@@ -10,12 +10,11 @@ a clock or a signal, rank 0 or any of them says (train/distributed.py).
 
 import math
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -23,10 +22,12 @@ from torch import nn
 from dodam import ranks
 from dodam.data.batch import Batch
 from dodam.errors import DodamError, Interrupted
-from dodam.train import checkpoint, distributed
+from dodam.train import distributed
+from dodam.train.clock import Plan
 from dodam.train.objective import Objective
 from dodam.train.optim import Optimizers
 from dodam.train.schedule import Schedule
+from dodam.train.state import Ledger, Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,12 @@ class LoopConfig:
     checkpoint_every: int = 1
     """Checkpoints are taken at multiples of so many steps only: where the batches of several steps come out of one
     thing that is made with the weights of the first of them (a rollout), a run goes on from such a first step."""
+    keep: int = 2
+    """Checkpoints that stay on the disk."""
+    best: Literal["lowest", "highest"] | None = None
+    """End with the weights whose validation was so; None: with those of the last step."""
+    until: float | None = None
+    """When this process has to be done, in seconds since 1970: before that the run is saved and stops."""
     seed: int = 0
     """Of dropout."""
 
@@ -65,35 +72,6 @@ class Hook(Protocol):
     def end(self) -> None: ...
 
 
-class Ledger(Protocol):
-    """What a stage keeps beside weights while it trains. `tell` gives numbers for a row of metrics, of the steps since
-    the last one; `state`, JSON values, goes into every checkpoint, and `restore` gets it back."""
-
-    def tell(self) -> dict[str, float]: ...
-    def state(self) -> dict[str, Any]: ...
-    def restore(self, state: dict[str, Any]) -> None: ...
-
-
-@dataclass
-class Clock:
-    """Seconds of training used so far, over all restarts. Many ranks have one clock, rank 0's, and it stands still
-    between two ticks."""
-
-    used: float = 0.0
-    since: float = field(default_factory=time.perf_counter)
-    told: float | None = None
-
-    def seconds(self) -> float:
-        return self.used + time.perf_counter() - self.since if self.told is None else self.told
-
-    def tick(self, stopped: Sequence[int]) -> bool:
-        """Look at it on all ranks together; whether any of them was told to stop."""
-        if ranks.world() == 1:
-            return bool(stopped)
-        self.told, stop = distributed.tick(self.used + time.perf_counter() - self.since, bool(stopped))
-        return stop
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a finished run knows of itself. `loss` is the mean over the last steps that were logged together."""
@@ -103,6 +81,8 @@ class Outcome:
     seconds: float
     loss: float
     validation: float | None
+    best: int | None = None
+    """After which step the weights were the best, where those were asked for."""
 
 
 @distributed.reaching_others()
@@ -127,7 +107,7 @@ def train(
     where there is no batch to be had."""
     run = Run(model, optimizers, folder, choices or {}, ledger)
     validated = run.resume()
-    run.clock.tick(())
+    run.clock.tick(False)
     plan = Plan(config, run.clock, validated)
     recent: list[torch.Tensor] = []  # losses since the last row
     if run.step == 0:
@@ -138,9 +118,11 @@ def train(
         last = plan.done(run.step)
         while not last:
             between = run.step % config.checkpoint_every == 0
-            if run.clock.tick(stopped) and between:
+            out_of_time = plan.out_of_time(run.saving)
+            if run.clock.tick(bool(stopped) or out_of_time) and between:
                 run.save(plan)
-                raise Interrupted(f"stopped at step {run.step}; everything is saved", where=str(folder))
+                why = ", as the time of this process is nearly over" if out_of_time else ""
+                raise Interrupted(f"stopped at step {run.step}{why}; everything is saved", where=str(folder))
             progress = plan.progress(run.step)
             # Dropout is a function of the step, like the batch, and another one on every rank.
             torch.manual_seed(config.seed * 1_000_003 + run.step + (ranks.rank() << 40))
@@ -150,7 +132,7 @@ def train(
             run.step += 1
             run.tokens += tokens
             recent.append(loss)
-            run.clock.tick(stopped)
+            run.clock.tick(bool(stopped))
             plan.observe()
             check_finite(norm, run.step, folder)
             last = plan.done(run.step)
@@ -161,6 +143,7 @@ def train(
                     hook.step(row)
             if plan.validation_due(run.step, last):
                 row = run.measured(validate)
+                run.keep_best(config.best)
                 for hook in hooks:
                     hook.validate(row)
             due = run.clock.seconds() - last_saved > config.checkpoint_seconds
@@ -168,7 +151,9 @@ def train(
                 run.save(plan)
                 last_saved = run.clock.seconds()
     run.save(plan)
-    return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation)
+    if run.take_best():
+        run.measured(validate)  # so that what a stage keeps of a validation is told of these weights
+    return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation, run.best_step)
 
 
 def check_finite(norm: float, step: int, folder: Path) -> None:
@@ -202,140 +187,6 @@ def one_step(
     optimizers.step(scale)
     optimizers.zero()
     return total, float(norm), int(tokens)
-
-
-class Plan:
-    """How far a run is and when it ends, by steps, by the clock, or by whichever is further."""
-
-    def __init__(self, config: LoopConfig, clock: Clock, validated: int) -> None:
-        self.config, self.clock = config, clock
-        self.validated = validated  # how many `validate_every` shares of the run have been validated
-        self.step_seconds: list[float] = []
-        self.last = clock.seconds()
-
-    def observe(self) -> None:
-        now = self.clock.seconds()
-        self.step_seconds = [*self.step_seconds[-8:], now - self.last]
-        self.last = now
-
-    def usual(self) -> float:
-        """Median seconds of the last steps; 0 before the first."""
-        return sorted(self.step_seconds)[len(self.step_seconds) // 2] if self.step_seconds else 0.0
-
-    def progress(self, step: int) -> float:
-        """Share of the run that is done, from 0 to 1."""
-        by_steps = step / self.config.steps if self.config.steps is not None else 0.0
-        by_clock = self.clock.seconds() / self.config.seconds if self.config.seconds is not None else 0.0
-        return min(1.0, max(by_steps, by_clock))
-
-    def done(self, step: int) -> bool:
-        """Whether no step fits any more, into the steps or into the time."""
-        if self.config.steps is not None and step >= self.config.steps:
-            return True
-        seconds = self.config.seconds
-        return seconds is not None and self.clock.seconds() + 0.5 * self.usual() >= seconds
-
-    def validation_due(self, step: int, last: bool) -> bool:
-        """At every `validate_every` of the run and after its last step."""
-        turn = int(self.progress(step) / self.config.validate_every + 1e-9)
-        due = turn > self.validated or last
-        self.validated = max(turn, self.validated)
-        return due
-
-    def remaining(self, step: int) -> float:
-        """Seconds still to go, as far as can be told."""
-        by_steps = (self.config.steps - step) * self.usual() if self.config.steps is not None else math.inf
-        by_clock = self.config.seconds - self.clock.seconds() if self.config.seconds is not None else math.inf
-        return max(0.0, min(by_steps, by_clock))
-
-
-class Run:
-    """What a checkpoint holds: weights that are trained, optimiser state, step, clock, choices, a stage's ledger."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizers: Optimizers,
-        folder: Path,
-        choices: dict[str, Any],
-        ledger: Ledger | None = None,
-    ) -> None:
-        self.model, self.choices, self.ledger = model, choices, ledger
-        trained = {f"model.{name}": one for name, one in model.named_parameters() if one.requires_grad}
-        self.tensors: dict[str, torch.Tensor] = {**trained, **optimizers.state()}
-        self.folder = folder / "checkpoint"
-        self.step, self.tokens, self.loss = 0, 0, math.nan
-        self.validation: float | None = None
-        self.clock = Clock()
-
-    def save(self, plan: Plan) -> None:
-        """Write a checkpoint: rank 0 does, of all ranks' tensors."""
-        state = {
-            "tokens": self.tokens,
-            "seconds": self.clock.seconds(),
-            "loss": None if math.isnan(self.loss) else self.loss,
-            "validation": self.validation,
-            "validated": plan.validated,
-            "choices": self.choices,
-        }
-        if self.ledger:
-            state["ledger"] = self.ledger.state()
-        tensors = distributed.gathered(self.tensors)
-        distributed.first(lambda: checkpoint.save(self.folder, self.step, tensors, state))
-
-    def resume(self) -> int:
-        """Go back to the newest checkpoint, if there is one; how many validations had been done by then."""
-        tensors: dict[str, torch.Tensor] = {}
-
-        def read() -> dict[str, Any] | None:
-            found = checkpoint.load(self.folder)
-            if found is None:
-                return None
-            tensors.update(found[0])
-            checkpoint.check(tensors, self.tensors, self.folder)
-            return found[1]
-
-        state = distributed.first(read)
-        if state is None:
-            return 0
-        distributed.spread(tensors, self.tensors)
-        self.step, self.tokens = state["step"], state["tokens"]
-        self.loss = math.nan if state["loss"] is None else state["loss"]
-        self.validation = state["validation"]
-        self.clock = Clock(used=state["seconds"])
-        if self.ledger:
-            self.ledger.restore(state["ledger"])
-        return state["validated"]
-
-    def next_batches(self, batches: Callable[[int], Sequence[Batch]], plan: Plan, *, between: bool) -> Sequence[Batch]:
-        """The microbatches of the step. Where there are none to be had, the run is saved first, if it may be here."""
-        try:
-            return batches(self.step)
-        except DodamError:
-            if between:
-                self.save(plan)
-            raise
-
-    def measured(self, validate: Callable[[Any], float | dict[str, float]] | None) -> dict[str, Any]:
-        """What the validation finds, as a row of metrics; one without it where there is nothing to validate on."""
-        found = {} if validate is None else validate(self.model)
-        numbers = found if isinstance(found, dict) else {"validation": found}
-        self.validation = numbers.get("validation")
-        return {"step": self.step, **numbers, "seconds": self.clock.seconds()}
-
-    def row(self, plan: Plan, scale: float, norm: float) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "loss": self.loss,
-            "tokens": self.tokens,
-            "tokens_per_second": self.tokens / max(self.clock.seconds(), 1e-9),
-            "step_seconds": plan.usual(),
-            "learning_rate_scale": scale,
-            "gradient_norm": norm,
-            "seconds": self.clock.seconds(),
-            "progress": plan.progress(self.step),
-            "remaining": plan.remaining(self.step),
-        }
 
 
 @contextmanager

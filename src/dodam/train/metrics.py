@@ -4,6 +4,7 @@ Each is a hook of the loop: it gets rows of plain numbers and never touches the 
 given a function that writes some text with it.
 """
 
+import contextlib
 import json
 import math
 import re
@@ -121,17 +122,18 @@ class Alongside:
 
 def truncate_metrics(path: Path, step: int) -> None:
     """Drop the rows of a metrics.jsonl that lie after `step`, so that a resumed run does not tell a step twice."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if row.get("step", 0) <= step:
-            kept.append(line)
-    files.write_atomic(path, "".join(line + "\n" for line in kept))
+    if path.is_file():
+        kept = [row for row in read_rows(path) if row.get("step", 0) <= step]
+        files.write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl, without a torn last one; none where there is no file."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def truncate_samples(path: Path, step: int) -> None:
