@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dodam.errors import UsageError
-from dodam.feedback.database import Database, is_sqlite_store, is_url, open_database
+from dodam.feedback.database import Database, is_url, open_database
+from dodam.feedback.sqlite import is_sqlite_store
 
 if TYPE_CHECKING:
     from dodam.feedback.conversations import Deleted
