@@ -242,7 +242,7 @@ def main(words: list[str] | None = None) -> None:
     machine.use(machine.look(options.device, options.threads))
     same_settings(options)
     known = [*problems(options.seed, options.prompts), *chats(options.seed, options.chat)]
-    held_back = write_held_back(options.out / "held-back", options.n, options.tasks, options.limit)
+    held_back = write_held_back(options.out / "held-back", options.first, options.n, options.tasks, options.limit)
     check_apart(known, held_back)
     place = options.out / "feedback.sqlite"
     with open_store(place, create=True) as store:

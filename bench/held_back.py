@@ -9,6 +9,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ PROBLEMS = "problems"
 Row = dict[str, Any]
 
 
-def write_held_back(folder: Path, n: int, tasks: Sequence[str], limit: int) -> list[Path]:
-    """Files of test items: `n` problems (the first thousand are `sample:problems-tests`), and the other tasks of
-    `sample:tests`, of each the first `limit`."""
-    one, two = folder / f"{PROBLEMS}-{n}.jsonl", folder / f"others-{limit or 'all'}-{'-'.join(tasks)}.jsonl"
+def write_held_back(folder: Path, first: int, n: int, tasks: Sequence[str], limit: int) -> list[Path]:
+    """Files of test items: `n` problems from number `first` on (the first thousand are `sample:problems-tests`), and
+    the other tasks of `sample:tests`, of each the first `limit`."""
+    one, two = folder / f"{PROBLEMS}-{first}-{n}.jsonl", folder / f"others-{limit or 'all'}-{'-'.join(tasks)}.jsonl"
     if not one.exists():
-        write_lines(one, [{**item, "task": PROBLEMS} for item in corpus.problems_tests(SAMPLE_SEED, n)])
+        drawn = corpus.problems_tests(SAMPLE_SEED, first + n)
+        write_lines(one, [{**item, "task": PROBLEMS} for item in islice(drawn, first, None)])
     if tasks and not two.exists():
         items: dict[str, list[Row]] = {task: [] for task in tasks}
         for item in corpus.tests(SAMPLE_SEED):
@@ -61,6 +63,7 @@ def dodam(*words: str) -> None:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of measuring: what, how much of it, and where to compute."""
     parser.add_argument("--n", type=int, default=1000, help="held-back problems")
+    parser.add_argument("--first", type=int, default=0, help="pass over so many, such as settings were chosen by")
     parser.add_argument("--tasks", nargs="*", default=list(SAMPLE_TASKS), choices=SAMPLE_TASKS, help="measured too")
     parser.add_argument("--limit", type=int, default=0, help="items of each of these tasks; 0 takes all")
     parser.add_argument("--threads", type=int)

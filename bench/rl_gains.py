@@ -66,7 +66,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options = flags().parse_args(words)
     machine.use(machine.look(options.device, options.threads))
     options.out.mkdir(parents=True, exist_ok=True)
-    held_back = write_held_back(options.out / "held-back", options.n, options.tasks, options.limit)
+    held_back = write_held_back(options.out / "held-back", options.first, options.n, options.tasks, options.limit)
     if "dpo" in options.algorithms:
         rank_answers(options)
     runs: dict[str, Path] = {}

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
 import feedback_sft as bench
 import rl_gains
 from held_back import PROBLEMS as PROBLEMS_TASK
-from held_back import compared
+from held_back import compared, read_lines, write_held_back
 
 PROMPTS, ANSWERS, HELD_BACK = 6, 3, 4
 
@@ -155,6 +155,12 @@ def test_from_answers_to_the_table(model: Path, tmp_path: Path, capsys, monkeypa
     assert {path: path.stat().st_mtime_ns for path in begun} == begun
     with pytest.raises(UsageError, match=r"other settings \(prompts\)"):
         bench.main([*words, "--prompts", "7"])
+
+
+def test_problems_that_settings_were_chosen_by_are_passed_over(tmp_path: Path) -> None:
+    (all_of_them,) = write_held_back(tmp_path, 0, 5, [], 0)
+    (rest,) = write_held_back(tmp_path, 2, 3, [], 0)
+    assert read_lines(rest) == read_lines(all_of_them)[2:]
 
 
 def test_what_is_gone_and_what_is_lost() -> None:
