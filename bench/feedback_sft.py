@@ -48,7 +48,7 @@ from dodam.sample import corpus
 from dodam.sample.problems import TIER, _drawn  # only the problem itself has its steps
 from dodam.sample.split import random_for
 from dodam.sample.words import ask
-from dodam.serve.candidates import distinct, weights_of
+from dodam.serve.candidates import candidates_of, distinct, weights_of
 from dodam.serve.feedback import origin_of
 from dodam.serve.rank import Edit, RankingBody, store_ranking
 
@@ -192,7 +192,7 @@ def judge(store: Store, prompt: str, known: Known, guideline: str) -> None:
     else:  # /rank does not ask it; /write may
         store.skip(prompt, PERSON)
         if best_wrong:
-            said: Row = {"edited": best_wrong, "seconds": 0, "guideline": guideline}
+            said: Row = {"edited": candidates_of(best_wrong)[0], "seconds": 0, "guideline": guideline}
             store.add_demonstration(id=f"edited-{prompt}", prompt=prompt, text=known.truth, annotator=PERSON, **said)
     said = {"text": known.truth, "seconds": 0, "guideline": guideline}
     store.add_demonstration(id=f"written-{prompt}", prompt=prompt, annotator=PERSON, **said)

@@ -22,7 +22,7 @@ import rl_gains
 from held_back import PROBLEMS as PROBLEMS_TASK
 from held_back import compared, read_lines, write_held_back
 
-PROMPTS, ANSWERS, HELD_BACK = 6, 3, 4
+PROMPTS, ANSWERS, HELD_BACK = 7, 3, 4
 
 
 @pytest.fixture
@@ -41,6 +41,7 @@ def script(truths: list[str]) -> list[list[str | None]]:
         [truths[3], f"A {truths[3]}", wrong],  # the first two tie
         [f"1+1=3\n{truths[4]}", truths[4], wrong],  # of two right ones the one with the clean working
         [None, None, wrong],
+        [wrong] * 3,  # nothing to rank, one thing to mend
     ]
 
 
@@ -113,13 +114,13 @@ def test_from_answers_to_the_table(model: Path, tmp_path: Path, capsys, monkeypa
     assert ranks[1]["답: 0"] < ranks[1]["1+1=3\n답: 0"]  # among bad ones too
     assert [row["all_bad"] for row in rankings] == [False, True, False, False, True]
     assert [row["messages"][-1]["content"] for row in parts["written"]] == truths
-    mended = [truths[place] for place in (0, 2, 3, 4, 5)]
+    mended = [truths[place] for place in (0, 2, 3, 4, 5, 6)]
     assert [row["messages"][-1]["content"] for row in parts["edited"]] == mended
     assert {row["original"] for row in parts["edited"][:1]} == {"답: 0"}
     first = sorted(row["messages"][-1]["content"] for row in parts["ranked first"])
     assert first == sorted([truths[0], truths[3], f"A {truths[3]}", truths[4]])
-    assert stored["conversations"] == {"written": 6, "edited": 5, "ranked": 4}
-    assert (stored["prompts"], stored["rankings"], stored["all_bad"]) == (6, 5, 2)
+    assert stored["conversations"] == {"written": 7, "edited": 6, "ranked": 4}
+    assert (stored["prompts"], stored["rankings"], stored["all_bad"]) == (7, 5, 2)
     assert stored["with_ties"] == sum(len(set(row["ranks"])) < len(row["ranks"]) for row in rankings) >= 2
     assert len({json.dumps(origin) for origin in origins}) == stored["candidates"] == len(origins)
     assert {origin["model"] for origin in origins} == {str(model)}
@@ -136,7 +137,7 @@ def test_from_answers_to_the_table(model: Path, tmp_path: Path, capsys, monkeypa
     rows = json.loads((out / "evaluate" / "report.json").read_text())["rows"]
     names = ["before", "written", "edited", "ranked", "all"]
     assert cells[0][1:] == [one["model"] for one in models] == names
-    assert cells[1][1:] == ["", "6", "5", "4", "15"]
+    assert cells[1][1:] == ["", "7", "6", "4", "17"]
     found = {re.split(", ", line[0])[0]: line[1:] for line in cells}
     for row in rows:
         percent = [f"{100 * row[key]:.1f}" for key in ("value", "low", "high")]
@@ -154,7 +155,7 @@ def test_from_answers_to_the_table(model: Path, tmp_path: Path, capsys, monkeypa
     assert capsys.readouterr().out == printed
     assert {path: path.stat().st_mtime_ns for path in begun} == begun
     with pytest.raises(UsageError, match=r"other settings \(prompts\)"):
-        bench.main([*words, "--prompts", "7"])
+        bench.main([*words, "--prompts", "8"])
 
 
 def test_problems_that_settings_were_chosen_by_are_passed_over(tmp_path: Path) -> None:
