@@ -243,6 +243,83 @@ def test_when_a_rank_dies_the_others_say_so_and_end(world: dict[str, str], tmp_p
     assert "src/dodam" not in errors and "mistake in dodam" not in errors
 
 
+@needs_proc
+@pytest.mark.slow
+def test_a_rank_that_dies_is_started_again_by_torchrun_and_the_run_ends_right(
+    world: dict[str, str], alone: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    words = command("long", world, out, 2, "full")
+    words[words.index("--standalone") : words.index("-m", 3)] = [
+        "--standalone", "--max-restarts", "2", "--nproc-per-node", "2",
+    ]  # fmt: skip
+    with started(words, out, 3) as process:
+        os.kill(ranks_of(process)[1], signal.SIGKILL)
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+    assert "goes on at step" in errors
+    assert differences(alone["long"], out, ("loss", "validation", "tokens"), 30) < BOUND
+
+
+HOSTS = {"dodam-one": "10.213.77.1", "dodam-two": "10.213.77.2"}
+
+
+@contextmanager
+def two_hosts() -> Iterator[None]:
+    """Two network namespaces with a cable between them: what runs in one sees the other as another host."""
+
+    def ip(*words: str) -> bool:
+        return subprocess.run(["ip", *words], capture_output=True).returncode == 0
+
+    one, two = HOSTS
+    try:
+        if not all(ip("netns", "add", name) for name in HOSTS):
+            pytest.skip("network namespaces need root and the program ip")
+        assert ip("link", "add", "cable", "netns", one, "type", "veth", "peer", "name", "cable", "netns", two)
+        for name, address in HOSTS.items():
+            assert ip("-n", name, "addr", "add", f"{address}/24", "dev", "cable")
+            assert ip("-n", name, "link", "set", "cable", "up") and ip("-n", name, "link", "set", "lo", "up")
+        yield
+    finally:
+        for name in HOSTS:
+            ip("netns", "del", name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")
+def test_two_hosts_learn_what_one_process_learns(world: dict[str, str], alone: dict[str, Path], tmp_path: Path) -> None:
+    """By torchrun's own rendezvous. The second host leaves in the middle, both are started again, and the run ends
+    as if nothing had been."""
+    out = tmp_path / "run"
+    dodam_words = command("long", world, out, 1)[3:]
+
+    def host(name: str) -> subprocess.Popen[str]:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+        launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{HOSTS['dodam-one']}:29513", "--rdzv-id", "1"]
+        launcher += ["--rdzv-conf", f"is_host={int(name == 'dodam-one')}"]  # which it would know by its name
+        launcher += ["--local-addr", HOSTS[name], "-m", "dodam", *dodam_words, "--parallel.shard", "full"]
+        return subprocess.Popen(
+            ["ip", "netns", "exec", name, *launcher], text=True, start_new_session=True,
+            env={**os.environ, "GLOO_SOCKET_IFNAME": "cable"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    with two_hosts():
+        first = [host(name) for name in HOSTS]
+        deadline = time.monotonic() + 200
+        while last_saved(out) < 5:
+            assert all(one.poll() is None for one in first) and time.monotonic() < deadline
+            time.sleep(0.005)
+        os.killpg(first[1].pid, signal.SIGKILL)
+        told = first[0].communicate(timeout=120)[1]
+        assert first[0].returncode != 0 and "another rank is gone" in told
+        assert "src/dodam" not in told and last_saved(out) < 40
+        again = [host(name) for name in HOSTS]
+        told = again[0].communicate(timeout=200)[1]
+        assert again[0].returncode == 0 and "goes on at step" in told, told
+        assert again[1].wait(timeout=60) == 0
+    assert differences(alone["long"], out, ("loss", "validation", "tokens"), 30) < BOUND
+
+
 def told_by(process: subprocess.CompletedProcess[str]) -> str:
     """What dodam said, without torchrun's own report."""
     assert "src/dodam" not in process.stderr and "mistake in dodam" not in process.stderr, process.stderr

@@ -1,5 +1,6 @@
 """Objectives, optimisers, schedule, loader and packing, each against a plain reference or an invariant."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -248,3 +249,15 @@ def test_a_first_start_that_failed_may_be_corrected_until_something_is_learned(t
     assert open_run(corrected, "sft") is None
     with pytest.raises(UsageError, match=r"other settings \(data\)"):
         open_run(config, "sft")
+
+
+def test_a_run_begun_before_there_was_a_flag_goes_on(tmp_path: Path) -> None:
+    config = Sft(data=("conversations",), model=tmp_path / "base", out=tmp_path / "run")
+    open_run(config, "sft")
+    (config.out / "checkpoint").mkdir()
+    written = config.out / "config.json"
+    written.write_text(json.dumps({key: value for key, value in read_json(written).items() if key != "best"}))
+    assert open_run(config, "sft") is None
+    assert open_run(replace(config, keep=5, stop_after="2h"), "sft") is None
+    with pytest.raises(UsageError, match=r"other settings \(best\)"):
+        open_run(replace(config, best=True), "sft")

@@ -32,7 +32,7 @@ RESERVED = ("model", "report")
 PATHS = ("data", "dev", "sts", "labels", "replay", "model", "tokenizer")
 """The flags that name what a stage reads."""
 
-KNOBS = ("checkpoint_seconds", "microbatch", "threads", "device", "track")
+KNOBS = ("checkpoint_seconds", "keep", "stop_after", "microbatch", "threads", "device", "track")
 """The flags that say how a stage is computed or watched, not what: a finished stage is not redone for them."""
 
 TOP = ("title", "out", "seed")

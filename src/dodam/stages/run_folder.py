@@ -5,6 +5,7 @@ on, or an error where it would become another run.
 """
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def open_folder(config: "Training", stage: str) -> dict[str, Any] | None:
     resolved = {"format": 1, "stage": stage, **configs.to_json(config)}
     saved_file = config.out / "config.json"
     if saved_file.is_file():
-        saved = files.read_json(saved_file)
+        saved = {**plain_defaults(config), **files.read_json(saved_file)}
         keys = (resolved.keys() | saved.keys()) - MAY_CHANGE
         differing = sorted(key for key in keys if resolved.get(key) != saved.get(key))
         if differing and any((config.out / name).exists() for name in LEARNED):
@@ -63,6 +64,11 @@ def open_folder(config: "Training", stage: str) -> dict[str, Any] | None:
         )
     files.write_json(saved_file, resolved)
     return None
+
+
+def plain_defaults(config: "Training") -> dict[str, Any]:
+    """What the flags are that a run says nothing of, because it was begun by a Dodam that did not have them yet."""
+    return {field.name: field.default for field in fields(config) if isinstance(field.default, bool | int | None)}
 
 
 def saved_choices(out: Path) -> dict[str, Any]:
