@@ -19,6 +19,7 @@ shall have told of what failed on all of them before that."""
 STARTED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 _alone = False
+_tensor = 1
 
 
 def started() -> int:
@@ -34,6 +35,26 @@ def world() -> int:
 def rank() -> int:
     """Which of those this is."""
     return 0 if _alone else _number("RANK", 0)
+
+
+def tensor() -> int:
+    """How many neighbouring ranks compute each product together, on the same rows (tensor parallel)."""
+    return 1 if _alone else _tensor
+
+
+def set_tensor(number: int) -> None:
+    global _tensor
+    _tensor = number
+
+
+def replicas() -> int:
+    """How many shares a step's rows are read in: one for each group of such ranks."""
+    return world() // tensor()
+
+
+def replica() -> int:
+    """Which of them this rank reads."""
+    return rank() // tensor()
 
 
 def local_world() -> int:

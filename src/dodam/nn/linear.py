@@ -15,7 +15,8 @@ def project(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
 
     Their weights are small beside the activations, and one wide product with one input gradient is faster than several
     narrow ones."""
-    plain = [layer for layer in layers if type(layer) is nn.Linear]  # no subclass that adds something, no adapter
+    # No subclass that adds something, no adapter, and no layer of which other ranks have a part.
+    plain = [layer for layer in layers if type(layer) is nn.Linear and not hasattr(layer.weight, "placements")]
     biases: list[Tensor] = [layer.bias for layer in plain if layer.bias is not None]
     if not torch.is_grad_enabled() or len(plain) < len(layers) or len(biases) not in (0, len(layers)):
         return tuple(layer(x) for layer in layers)

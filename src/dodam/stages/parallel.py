@@ -6,7 +6,9 @@ UsageError.
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Gt
 
 from dodam import config as configs
 from dodam import ranks
@@ -24,6 +26,9 @@ class Parallel:
     shard: Literal["none", "full"] = "none"
     """none: every rank holds all of the model (replicas); full: a part of weights, gradients and optimiser state. For
     several processes that torchrun starts; no GPU has run them yet."""
+    tensor: Annotated[int, Gt(0)] = 1
+    """Neighbouring ranks that compute each product together, on the same rows (tensor parallel), each with its heads
+    and its part of the feed-forward; with --parallel.shard full. No GPU has run this yet."""
     timeout: configs.Duration = "1m"
     """How long a rank waits for the others in a step before it gives up."""
 
@@ -47,6 +52,8 @@ def meet(config: "Training") -> None:
     from dodam.train import distributed
 
     distributed.start(machines.look(config.device).device, configs.seconds(parallel_of(config).timeout))
+    check_tensor(config)
+    ranks.set_tensor(parallel_of(config).tensor)
     if config.batch is not None:
         distributed.share(config.batch)
     if is_sharded(config):
@@ -70,9 +77,40 @@ def check_sharding(config: "Training") -> None:
         raise UsageError("matrices of 4 bits are not sharded", where="--parallel.shard", mend=leave)
 
 
+def check_tensor(config: "Training") -> None:
+    """UsageError where ranks cannot compute products together."""
+    number, where = parallel_of(config).tensor, "--parallel.tensor"
+    if number == 1:
+        return
+    if ranks.started() % number:
+        what = f"groups of {number} do not divide {ranks.started()} ranks"
+        raise UsageError(what, where=where, mend="Start as many ranks as they divide.")
+    if not is_sharded(config):
+        raise UsageError("goes with --parallel.shard full", where=where, mend="Add it.")
+    if config.lora.rank:
+        raise UsageError("adapters are not computed by several ranks", where=where, mend="Leave the flag out.")
+
+
 def check_shardable(model: Any) -> None:
     """UsageError for models that are not sharded: those of two stacks, whose blocks are not only called one after
-    another, and those with experts, as not every rank's rows reach each of them."""
+    another, those with experts, as not every rank's rows reach each of them, and those whose heads or sizes the ranks
+    of --parallel.tensor do not divide."""
+    from dodam.train.optim import in_block
+
     kind = "an encoder-decoder" if hasattr(model, "run_decoder_block") else "a model with experts"
     if hasattr(model, "run_decoder_block") or getattr(model.config, "experts", 0):
         raise UsageError(f"{kind} is not sharded", where="--parallel.shard", mend="Leave the flag out.")
+    number, config = ranks.tensor(), model.config
+    if number == 1:
+        return
+    if any(name.endswith(".bias") and in_block(name) for name, _ in model.named_parameters()):
+        what = "a model with biases in its blocks is not computed by several ranks"
+        raise UsageError(what, where="--parallel.tensor", mend="Leave the flag out.")
+    for name in ("heads", "kv_heads", "feedforward_size"):
+        size = getattr(config, name, config.heads)
+        if size % number:
+            what = f"{number} ranks do not divide {name} ({size})"
+            raise UsageError(what, where="--parallel.tensor", mend="Give a divisor.")
+    if config.width % ranks.replicas():
+        what = f"{ranks.replicas()} groups of ranks do not divide the width ({config.width})"
+        raise UsageError(what, where="--parallel.tensor", mend="Start other numbers of ranks.")

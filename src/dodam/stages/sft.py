@@ -107,7 +107,7 @@ def run(config: Sft) -> dict[str, Any]:
     def batches(step: int) -> "list[TokenBatch]":
         learned = rows.batch(step * num_chat, num_chat)
         whole = with_text(learned, text.rows(step * num_text, num_text)) if text else learned
-        return whole.split(count)[ranks.rank()].split(microbatch)
+        return whole.split(count)[ranks.replica()].split(microbatch)
 
     setup = Setup(
         model=model,

@@ -6,6 +6,7 @@ all the time they need; numbers of a step go through collectives, which fail whe
 """
 
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,18 +99,30 @@ def tick(seconds: float, stop: bool) -> tuple[float, bool]:
     return told, stopped > 0
 
 
+def over_replicas(*numbers: float) -> tuple[float, ...]:
+    """The sums over the replicas: ranks that read the same rows count once."""
+    return tuple(number / ranks.tensor() for number in sums(*numbers))
+
+
 def summed(tensor: Tensor) -> Tensor:
-    """The sum over all ranks, element by element."""
+    """The sum over the replicas, element by element."""
     if ranks.world() > 1:
         dist.all_reduce(tensor)
+        tensor /= ranks.tensor()
     return tensor
 
 
 @torch.no_grad()
 def sum_gradients(parameters: Sequence[Tensor]) -> None:
     """Give every rank the sum of the gradients of all. One that no rank has stays away; sharded ones were summed when
-    they were computed."""
-    if ranks.world() == 1 or is_sharded(parameters[0]):
+    they were computed, but for those that each rank of a product computed for its heads alone (`partial_over`)."""
+    if ranks.world() == 1:
+        return
+    if is_sharded(parameters[0]):
+        for parameter in parameters:
+            group = getattr(parameter, "partial_over", None)
+            if group is not None and parameter.grad is not None:
+                dist.all_reduce(parameter.grad.to_local(), group=group)  # type: ignore[attr-defined]
         return
     here = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=parameters[0].device)
     grads = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
@@ -119,15 +132,33 @@ def sum_gradients(parameters: Sequence[Tensor]) -> None:
         parameter.grad = part.view_as(parameter) if count else None
 
 
+@torch.no_grad()
+def clip(parameters: Sequence[Tensor], most: float) -> Tensor:
+    """Scale gradients down where their norm, of all ranks' parts together, is larger than `most`; the norm."""
+    if ranks.tensor() == 1:
+        return whole(torch.nn.utils.clip_grad_norm_(parameters, most).detach())
+    squares = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
+    grads: list[Any] = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    for grad in grads:
+        mesh = grad.device_mesh
+        parts = math.prod(mesh.size(place) for place, one in enumerate(grad.placements) if one.is_shard())
+        squares += grad.to_local().double().square().sum() * parts / ranks.world()
+    dist.all_reduce(squares)
+    norm = squares.sqrt()
+    torch._foreach_mul_([grad.to_local() for grad in grads], float((most / (norm + 1e-6)).clamp(max=1.0)))
+    return norm
+
+
 def share(rows: int) -> tuple[int, int]:
     """Which of the rows of a step this rank reads: the first, and how many. UsageError where the ranks do not divide
     them."""
-    world = ranks.world()
-    if rows % world:
-        below, above = rows // world * world, -(-rows // world) * world
+    count = ranks.replicas()
+    if rows % count:
+        below, above = rows // count * count, -(-rows // count) * count
         near = f"{below} or {above}" if below else str(above)
-        raise UsageError(f"{world} ranks do not divide {rows} rows", where="--batch", mend=f"Give {near}.")
-    return ranks.rank() * (rows // world), rows // world
+        who = "ranks" if ranks.tensor() == 1 else "groups of ranks"
+        raise UsageError(f"{count} {who} do not divide {rows} rows", where="--batch", mend=f"Give {near}.")
+    return ranks.replica() * (rows // count), rows // count
 
 
 def divisible(rows: int) -> int:

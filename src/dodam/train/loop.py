@@ -124,8 +124,8 @@ def train(
                 why = ", as the time of this process is nearly over" if out_of_time else ""
                 raise Interrupted(f"stopped at step {run.step}{why}; everything is saved", where=str(folder))
             progress = plan.progress(run.step)
-            # Dropout is a function of the step, like the batch, and another one on every rank.
-            torch.manual_seed(config.seed * 1_000_003 + run.step + (ranks.rank() << 40))
+            # Dropout is a function of the step, like the batch, and another one on every replica.
+            torch.manual_seed(config.seed * 1_000_003 + run.step + (ranks.replica() << 40))
             microbatches = run.next_batches(batches, plan, between=between)
             scale = config.schedule(progress)
             loss, norm, tokens = one_step(model, optimizers, microbatches, objective, config.clip, scale, device)
@@ -174,7 +174,7 @@ def one_step(
 ) -> tuple[torch.Tensor, float, int]:
     """One optimiser step over all microbatches: (mean loss, gradient norm, positions read). Of many ranks each gets its
     part of the loss, and the others whole."""
-    weight, tokens = distributed.sums(
+    weight, tokens = distributed.over_replicas(
         sum(objective.weight(batch) for batch in microbatches), sum(batch.num_tokens for batch in microbatches)
     )
     total = torch.zeros((), device=device)
@@ -183,7 +183,7 @@ def one_step(
         loss.backward()
         total += loss.detach()
     distributed.sum_gradients(optimizers.parameters)
-    norm = distributed.whole(nn.utils.clip_grad_norm_(optimizers.parameters, clip).detach())
+    norm = distributed.clip(optimizers.parameters, clip)
     optimizers.step(scale)
     optimizers.zero()
     return total, float(norm), int(tokens)

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dodam.nn.lora import is_lora
-from dodam.train.distributed import is_sharded
-from dodam.train.sharding import as_part_of, on_whole, own_part
+from dodam.train.sharding import as_part_of, on_matrices, own_part
 
 # Coefficients of odd quintic steps towards the orthogonal factor, largest error first (Amsel et al. 2025, Polar
 # Express, with its safety factor 1.01 applied). The first three of five: more cost time and taught nothing more
@@ -102,11 +101,12 @@ class Muon:
         factors: Mapping[str, float] | None = None,
     ) -> None:
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.groups: dict[tuple[int, int, float], list[tuple[str, nn.Parameter]]] = {}
+        self.groups: dict[tuple[float, int, int, torch.Size], list[tuple[str, nn.Parameter]]] = {}
         for name, parameter in named:
             assert parameter.ndim == 2, f"Muon is for matrices, {name} is not one"
             factor = (factors or {}).get(name, 1.0)
-            self.groups.setdefault((parameter.shape[0], parameter.shape[1], factor), []).append((name, parameter))
+            key = (factor, parameter.shape[0], parameter.shape[1], own_part(parameter).shape)
+            self.groups.setdefault(key, []).append((name, parameter))
         self.buffers = {
             key: torch.zeros(len(group), *own_part(group[0][1]).shape, device=group[0][1].device)
             for key, group in self.groups.items()
@@ -115,13 +115,12 @@ class Muon:
     @torch.no_grad()
     def step(self, scale: float) -> None:
         """One update at `scale` times the learning rate; Nesterov momentum."""
-        for (rows, columns, factor), group in self.groups.items():
-            buffer = self.buffers[rows, columns, factor]
+        for (factor, rows, columns, size), group in self.groups.items():
+            buffer = self.buffers[factor, rows, columns, size]
             gradients = torch.stack([own_part(gradient(parameter)) for _, parameter in group])
             buffer.lerp_(gradients, 1 - self.momentum)
             nesterov = gradients.lerp_(buffer, self.momentum)
-            sharded = is_sharded(group[0][1])
-            update = (on_whole(orthogonalize, nesterov, rows) if sharded else orthogonalize(nesterov)).float()
+            update = on_matrices(orthogonalize, [parameter for _, parameter in group], nesterov).float()
             lr = self.lr * scale * factor
             parameters: list[Tensor] = [own_part(parameter) for _, parameter in group]
             if self.weight_decay:

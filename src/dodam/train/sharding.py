@@ -1,12 +1,17 @@
-"""Sharded training: every rank keeps a part of the weights, gradients and optimiser state (torch's FSDP2).
+"""Sharded training: every rank keeps a part of the weights, gradients and optimiser state (torch's FSDP2), and where
+several compute each product together, a part of the heads and of the feed-forward (tensor parallel).
 
 In comes a model, out goes one of the same modules whose parameters are spread over the ranks by rows; a block's are put
 together while it computes, and dropped again. `gather` brings what was learned back into the model it came from.
+
+Of ranks that compute together each has its heads' queries, keys, values and the rows of gate and up (columns of their
+products), and the columns of attention's output and of down, whose products are added up (Shoeybi et al. 2019, 3).
 
 N matrices of one shape, R rows, r those of them that this rank has, C columns.
 """
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,13 +28,19 @@ def shard(model: nn.Module) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
-    mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.world(),))
+    sizes, names = (ranks.replicas(), ranks.tensor()), ("replicas", "tensor")
+    both = init_device_mesh(next(model.parameters()).device.type, sizes, mesh_dim_names=names)
+    mesh = both["replicas"]
     spread = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     for name, module in spread.named_modules():
         if name == "blocks" or name.endswith(".blocks"):
             for block in module.children():
-                fully_shard(block, mesh=mesh)
+                if ranks.tensor() > 1:
+                    divide(block, both["tensor"])
+                fully_shard(block, mesh=mesh, shard_placement_fn=other_side)
     fully_shard(spread, mesh=mesh)
+    if ranks.tensor() > 1:
+        own_heads(spread, both["tensor"].get_group())
     for module in spread.modules():
         if isinstance(module, FSDPModule):
             # Sums: losses are divided by the weight of the whole step already.
@@ -38,6 +49,40 @@ def shard(model: nn.Module) -> nn.Module:
     for parameter in model.parameters():
         parameter.data = parameter.data.new_empty(0)
     return spread
+
+
+def divide(block: nn.Module, mesh: Any) -> None:
+    """Spread the matrices of a block over the ranks that compute it together."""
+    from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
+
+    styles: dict[str, ParallelStyle] = {}
+    for name, module in block.named_modules():
+        part = name.rpartition(".")[2]
+        if isinstance(module, nn.Linear):
+            styles[name] = RowwiseParallel() if part in ("output", "down") else ColwiseParallel()
+    parallelize_module(block, mesh, styles)
+    attention: Any = block.get_submodule("attention")
+    attention.heads //= ranks.tensor()
+    attention.kv_heads //= ranks.tensor()
+
+
+def other_side(parameter: nn.Parameter) -> Any:
+    """By which side FSDP spreads a parameter: by rows, or by columns where its rows are those of a product's ranks."""
+    from torch.distributed.tensor import Shard
+
+    placements = getattr(parameter, "placements", ())
+    return Shard(1) if parameter.ndim == 2 and any(one.is_shard(0) for one in placements) else None
+
+
+def own_heads(spread: Any, group: dist.ProcessGroup) -> None:
+    """Have the model keep keys and values of this rank's heads only, and mark what is learned from these alone."""
+    number = ranks.tensor()
+    config = spread.config
+    told = {"heads": config.heads // number, "kv_heads": getattr(config, "kv_heads", config.heads) // number}
+    spread.config = dataclasses.replace(config, **{key: told[key] for key in told if hasattr(config, key)})
+    for name, parameter in spread.named_parameters():
+        if name.split(".")[-2] in ("query_norm", "key_norm"):
+            parameter.partial_over = group
 
 
 @torch.no_grad()
@@ -70,6 +115,26 @@ def rows_of(rows: int, rank: int) -> int:
     """How many of a matrix's rows a rank has: as many as `torch.chunk` gives it."""
     size = -(-rows // ranks.world())
     return max(0, min(size, rows - rank * size))
+
+
+def on_matrices(function: Callable[[Tensor], Tensor], like: list[nn.Parameter], parts_NrC: Tensor) -> Tensor:
+    """`function` of whole matrices, of which this rank has the parts that it has of `like`: its parts of the result."""
+    if not distributed.is_sharded(like[0]):
+        return function(parts_NrC)
+    if ranks.tensor() == 1:
+        return on_whole(function, parts_NrC, like[0].shape[0])
+    from torch.distributed.tensor import DTensor, Replicate
+
+    whole_NRC = torch.stack(
+        [distributed.whole(as_part_of(one, part)) for one, part in zip(like, parts_NrC, strict=True)]
+    )
+
+    def part(done: Tensor, one: Any) -> Tensor:
+        everywhere = [Replicate()] * one.device_mesh.ndim
+        spread = DTensor.from_local(done, one.device_mesh, everywhere, run_check=False)
+        return spread.redistribute(placements=one.placements).to_local()
+
+    return torch.stack([part(done, one) for done, one in zip(function(whole_NRC), like, strict=True)])
 
 
 def on_whole(function: Callable[[Tensor], Tensor], parts_NrC: Tensor, rows: int) -> Tensor:
