@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,9 +20,10 @@ import pytest
 
 BOUND = 1e-3
 MODEL = ["--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "32", "--context", "32"]
-HEADS = ["--heads", "4", "--kv-heads", "2"]
+DEEPER = [{"1": "2"}.get(word, word) for word in MODEL] + ["--heads", "4", "--kv-heads", "2"]
 SHARDS = {"none": [], "full": ["--parallel.shard", "full"]}
 SHARDS["tensor"] = [*SHARDS["full"], "--parallel.tensor", "2"]
+SHARDS["pipeline"] = ["--parallel.pipeline", "2"]
 COMMON = ["--batch", "8", "--threads", "1", "--compile", "no", "--dtype", "float32", "--validate-every", "0.5"]
 STAGES = {
     "decoder": ["pretrain", *MODEL, "--steps", "12", "--checkpoint-seconds", "0.05"],
@@ -30,7 +31,8 @@ STAGES = {
     "encoder-decoder": ["pretrain", "--architecture", "encoder-decoder", *MODEL, "--steps", "12"],
     "long": ["pretrain", *MODEL, "--steps", "40", "--checkpoint-seconds", "0"],
     "longer": ["pretrain", *MODEL, "--steps", "120", "--checkpoint-seconds", "0"],
-    "heads": ["pretrain", *MODEL, *HEADS, "--steps", "40", "--checkpoint-seconds", "0"],
+    "heads": ["pretrain", *DEEPER, "--steps", "12", "--checkpoint-seconds", "0.05"],
+    "long heads": ["pretrain", *DEEPER, "--steps", "40", "--checkpoint-seconds", "0"],
     "encoder of heads": ["pretrain", "--architecture", "encoder", *MODEL, "--heads", "2", "--steps", "12"],
     "sft": ["sft", "--data", "{chat}", "--model", "{base}", "--replay", "{data}", "--steps", "11"],
     "sft with lora": ["sft", "--data", "{chat}", "--model", "{base}", "--lora.rank", "2", "--steps", "11"],
@@ -142,8 +144,10 @@ def differences(one: Path, other: Path, told: Sequence[str] = TOLD, after: int =
         pytest.param("sft with lora", 2, "full", marks=pytest.mark.slow),
         pytest.param("classify", 2, "none", marks=pytest.mark.slow),
         pytest.param("classify", 4, "full", marks=pytest.mark.slow),
-        ("heads", 2, "tensor"),
+        pytest.param("heads", 2, "tensor", marks=pytest.mark.slow),
         pytest.param("heads", 4, "tensor", marks=pytest.mark.slow),
+        ("heads", 2, "pipeline"),
+        pytest.param("heads", 4, "pipeline", marks=pytest.mark.slow),
         pytest.param("encoder of heads", 2, "tensor", marks=pytest.mark.slow),
     ],
 )
@@ -163,7 +167,10 @@ def test_ranks_learn_what_one_learns(
     )
     mine, other = (load_file(folder / "model" / "model.safetensors") for folder in (out, alone[stage]))
     assert {name: one.shape for name, one in mine.items()} == {name: one.shape for name, one in other.items()}
-    assert max(float((mine[name] - other[name]).abs().max()) for name in mine) < 0.02
+    # Where a gradient is next to nothing Muon makes much of its rounding, in two blocks more than in one; gradients
+    # themselves are compared below.
+    bound = 0.1 if stage == "heads" else 0.02
+    assert max(float((mine[name] - other[name]).abs().max()) for name in mine) < bound
 
 
 @contextmanager
@@ -212,7 +219,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
     [
         ("long", [(2, "full"), (1, "full")]),
         pytest.param("long", [(4, "full"), (2, "none"), (1, "none")], marks=pytest.mark.slow),
-        pytest.param("heads", [(4, "tensor"), (2, "tensor"), (1, "none")], marks=pytest.mark.slow),
+        pytest.param("long heads", [(4, "tensor"), (2, "pipeline"), (1, "none")], marks=pytest.mark.slow),
     ],
 )
 def test_a_run_goes_on_with_fewer_ranks(
@@ -302,35 +309,71 @@ def two_hosts() -> Iterator[None]:
 @pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")
 def test_two_hosts_learn_what_one_process_learns(world: dict[str, str], alone: dict[str, Path], tmp_path: Path) -> None:
     """By torchrun's own rendezvous. The second host leaves in the middle, both are started again, and the run ends
-    as if nothing had been."""
+    as if nothing had been. torchrun itself waits five minutes for a host that left, so it is ended here."""
     out = tmp_path / "run"
     dodam_words = command("longer", world, out, 1)[3:]
 
-    def host(name: str) -> subprocess.Popen[str]:
+    def host(name: str, turn: int) -> tuple[subprocess.Popen[bytes], Path]:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-        launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{HOSTS['dodam-one']}:29513", "--rdzv-id", "1"]
+        launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{HOSTS['dodam-one']}:29513", "--rdzv-id", str(turn)]
         launcher += ["--rdzv-conf", f"is_host={int(name == 'dodam-one')}"]  # which it would know by its name
         launcher += ["--local-addr", HOSTS[name], "-m", "dodam", *dodam_words, "--parallel.shard", "full"]
-        return subprocess.Popen(
-            ["ip", "netns", "exec", name, *launcher], text=True, start_new_session=True,
-            env={**os.environ, "GLOO_SOCKET_IFNAME": "cable"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        log = tmp_path / f"{name}-{turn}.log"
+        with log.open("wb") as told:
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", name, *launcher], start_new_session=True,
+                env={**os.environ, "GLOO_SOCKET_IFNAME": "cable"}, stdout=subprocess.DEVNULL, stderr=told,
+            )  # fmt: skip
+        return process, log
 
-    with two_hosts():
-        first = [host(name) for name in HOSTS]
-        deadline = time.monotonic() + 200
-        while last_saved(out) < 5:
-            assert all(one.poll() is None for one in first) and time.monotonic() < deadline
+    def wait_for(ready: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not ready():
+            assert time.monotonic() < deadline
             time.sleep(0.005)
-        os.killpg(first[1].pid, signal.SIGKILL)
-        told = first[0].communicate(timeout=120)[1]
-        assert first[0].returncode != 0 and "another rank is gone" in told
-        assert "src/dodam" not in told and last_saved(out) < 120
-        again = [host(name) for name in HOSTS]
-        told = again[0].communicate(timeout=200)[1]
-        assert again[0].returncode == 0 and "goes on at step" in told, told
-        assert again[1].wait(timeout=60) == 0
+
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        with two_hosts():
+            (one, told), (two, _) = (host(name, 1) for name in HOSTS)
+            processes += [one, two]
+            wait_for(lambda: last_saved(out) >= 5, 200)
+            os.killpg(two.pid, signal.SIGKILL)
+            wait_for(lambda: b"another rank is gone" in told.read_bytes(), 120)
+            assert b"src/dodam" not in told.read_bytes() and last_saved(out) < 120
+            os.killpg(one.pid, signal.SIGKILL)
+            (one, told), (two, _) = (host(name, 2) for name in HOSTS)
+            processes += [one, two]
+            assert (one.wait(timeout=250), two.wait(timeout=60)) == (0, 0), told.read_text()
+            assert "goes on at step" in told.read_text()
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     assert differences(alone["longer"], out, ("loss", "validation", "tokens"), 110) < 5 * BOUND
+
+
+@pytest.mark.parametrize(
+    ("ranks", "kind"),
+    [
+        (2, "pipeline"),
+        pytest.param(2, "tensor", marks=pytest.mark.slow),
+        pytest.param(2, "full", marks=pytest.mark.slow),
+        pytest.param(4, "tensor", marks=pytest.mark.slow),
+        pytest.param(4, "pipeline", marks=pytest.mark.slow),
+    ],
+)
+def test_gradients_of_a_spread_model_are_those_of_the_whole(ranks: int, kind: str) -> None:
+    """Without an optimiser that rounds: every parameter that a rank has, by the largest difference."""
+    script = str(Path(__file__).parent / "spread_gradients.py")
+    words = on_ranks(ranks, kind)
+    done = run([*words[: words.index("dodam") - 1], script, kind])
+    told = [line.split() for line in done.stdout.splitlines() if line.startswith("RANK")]
+    assert sorted(int(line[1]) for line in told) == list(range(ranks))
+    assert max(float(line[3]) for line in told) < 1e-5
+    counts = {int(line[2]) for line in told}
+    assert len(counts) == (2 if kind == "pipeline" else 1), "ranks of a pipeline have blocks of their own"
 
 
 def told_by(process: subprocess.CompletedProcess[str]) -> str:
@@ -351,7 +394,16 @@ def test_a_batch_that_the_ranks_do_not_divide(world: dict[str, str], tmp_path: P
         ("decoder", ["--parallel.tensor", "2"], "--parallel.tensor: goes with --parallel.shard full. Add it."),
         ("decoder", SHARDS["tensor"], "--parallel.tensor: 2 ranks do not divide heads (1). Give a divisor."),
         ("decoder", [*SHARDS["full"], "--parallel.tensor", "3"], "groups of 3 do not divide 2 ranks"),
-        ("sft with lora", SHARDS["tensor"], "adapters are not computed by several ranks"),
+        pytest.param(
+            "sft with lora", SHARDS["tensor"], "adapters are not computed by several ranks", marks=pytest.mark.slow
+        ),
+        ("decoder", SHARDS["pipeline"], "--parallel.pipeline: 1 blocks are too few for 2 ranks. Give fewer"),
+        pytest.param(
+            "decoder",
+            [*SHARDS["full"], *SHARDS["pipeline"]],
+            "ranks of a pipeline have whole blocks",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_products_that_ranks_cannot_compute_together(

@@ -19,7 +19,7 @@ shall have told of what failed on all of them before that."""
 STARTED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 _alone = False
-_tensor = 1
+_tensor = _pipeline = 1
 
 
 def started() -> int:
@@ -42,19 +42,29 @@ def tensor() -> int:
     return 1 if _alone else _tensor
 
 
-def set_tensor(number: int) -> None:
-    global _tensor
-    _tensor = number
+def pipeline() -> int:
+    """How many neighbouring ranks have some of the blocks each, and see the same rows one after another."""
+    return 1 if _alone else _pipeline
+
+
+def together() -> int:
+    """How many neighbouring ranks read the same rows, for either reason."""
+    return tensor() * pipeline()
+
+
+def set_together(*, tensor: int, pipeline: int) -> None:
+    global _tensor, _pipeline
+    _tensor, _pipeline = tensor, pipeline
 
 
 def replicas() -> int:
     """How many shares a step's rows are read in: one for each group of such ranks."""
-    return world() // tensor()
+    return world() // together()
 
 
 def replica() -> int:
     """Which of them this rank reads."""
-    return rank() // tensor()
+    return rank() // together()
 
 
 def local_world() -> int:

@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from dodam import files
 from dodam.errors import UsageError
 from dodam.stages import compiling, parts, run_folder, training
-from dodam.stages.parallel import is_sharded
+from dodam.stages.parallel import is_spread
 from dodam.stages.training import RanksTraining, Setup
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def run(config: Classify) -> dict[str, Any]:
     freeze_language_head(model)
     model.classifier.requires_grad_(True)  # an adapter froze it
     set_dropout(model, config.dropout)
-    if choices["compiled"] and not is_sharded(config):
+    if choices["compiled"] and not is_spread(config):
         compiling.compile_blocks(model)
     step = -(-context // 4) if choices["compiled"] else 8  # each length is compiled anew
     rows = LabelledLoader(learned, choices["batch"], tokenizer.pad, config.seed, step, context)

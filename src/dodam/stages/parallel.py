@@ -29,6 +29,9 @@ class Parallel:
     tensor: Annotated[int, Gt(0)] = 1
     """Neighbouring ranks that compute each product together, on the same rows (tensor parallel), each with its heads
     and its part of the feed-forward; with --parallel.shard full. No GPU has run this yet."""
+    pipeline: Annotated[int, Gt(0)] = 1
+    """Neighbouring ranks that have some of the blocks each, so that hidden states go from one to the next; parts of
+    --microbatch rows are under way at the same time. No GPU has run this yet."""
     timeout: configs.Duration = "1m"
     """How long a rank waits for the others in a step before it gives up."""
 
@@ -46,18 +49,23 @@ def is_sharded(config: "Training") -> bool:
     return parallel_of(config).shard == "full" and ranks.started() > 1
 
 
+def is_spread(config: "Training") -> bool:
+    """Whether no rank has the whole model."""
+    return is_sharded(config) or ranks.pipeline() > 1
+
+
 def meet(config: "Training") -> None:
     """Meet the other ranks, and check that they were started as this one. UsageError where that is not so."""
     from dodam import machine as machines
     from dodam.train import distributed
 
     distributed.start(machines.look(config.device).device, configs.seconds(parallel_of(config).timeout))
-    check_tensor(config)
-    ranks.set_tensor(parallel_of(config).tensor)
+    check_together(config)
+    ranks.set_together(tensor=parallel_of(config).tensor, pipeline=parallel_of(config).pipeline)
     if config.batch is not None:
         distributed.share(config.batch)
-    if is_sharded(config):
-        check_sharding(config)
+    if is_spread(config):
+        check_spread(config)
     settings = json.dumps({**configs.to_json(config), "versions": versions()}, sort_keys=True)
 
     def differing(both: list[str]) -> str:
@@ -68,27 +76,42 @@ def meet(config: "Training") -> None:
     distributed.same(settings, differing)
 
 
-def check_sharding(config: "Training") -> None:
-    """UsageError for settings that a sharded model cannot have."""
+def check_spread(config: "Training") -> None:
+    """UsageError for settings that a model spread over ranks cannot have."""
     leave = "Leave the flag out."
     if config.compile == "yes":
-        raise UsageError("a sharded model is not compiled", where="--compile", mend=leave)
+        raise UsageError("a model spread over ranks is not compiled", where="--compile", mend=leave)
     if config.lora.quantize != "none":
         raise UsageError("matrices of 4 bits are not sharded", where="--parallel.shard", mend=leave)
 
 
-def check_tensor(config: "Training") -> None:
-    """UsageError where ranks cannot compute products together."""
-    number, where = parallel_of(config).tensor, "--parallel.tensor"
-    if number == 1:
-        return
-    if ranks.started() % number:
-        what = f"groups of {number} do not divide {ranks.started()} ranks"
-        raise UsageError(what, where=where, mend="Start as many ranks as they divide.")
-    if not is_sharded(config):
-        raise UsageError("goes with --parallel.shard full", where=where, mend="Add it.")
-    if config.lora.rank:
-        raise UsageError("adapters are not computed by several ranks", where=where, mend="Leave the flag out.")
+def check_together(config: "Training") -> None:
+    """UsageError where ranks cannot work on the same rows in the way they are told to."""
+    asked = parallel_of(config)
+    for where, number in (("--parallel.tensor", asked.tensor), ("--parallel.pipeline", asked.pipeline)):
+        if number == 1:
+            continue
+        if ranks.started() % number:
+            what = f"groups of {number} do not divide {ranks.started()} ranks"
+            raise UsageError(what, where=where, mend="Start as many ranks as they divide.")
+        if config.lora.rank:
+            raise UsageError("adapters are not computed by several ranks", where=where, mend="Leave the flag out.")
+    if asked.tensor > 1 and asked.shard == "none":
+        raise UsageError("goes with --parallel.shard full", where="--parallel.tensor", mend="Add it.")
+    if asked.pipeline > 1 and asked.shard == "full":
+        what = "ranks of a pipeline have whole blocks"
+        raise UsageError(what, where="--parallel.pipeline", mend="Leave --parallel.shard out.")
+
+
+def check_pipeline(model: Any) -> None:
+    """UsageError for models whose blocks are not one stack, or fewer than there are ranks in a pipeline."""
+    where = "--parallel.pipeline"
+    if not (hasattr(model, "run_block") and hasattr(model, "blocks")) or getattr(model.config, "experts", 0):
+        what = "only a plain decoder or encoder goes through a pipeline"
+        raise UsageError(what, where=where, mend="Leave the flag out.")
+    if len(model.blocks) < ranks.pipeline():
+        what = f"{len(model.blocks)} blocks are too few for {ranks.pipeline()} ranks"
+        raise UsageError(what, where=where, mend="Give fewer, or a deeper model.")
 
 
 def check_shardable(model: Any) -> None:

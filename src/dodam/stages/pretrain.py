@@ -19,7 +19,7 @@ from dodam import files, ranks
 from dodam.errors import DataError, UsageError
 from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.architecture import build, check_architecture, kinds, row_length, sizes
-from dodam.stages.parallel import is_sharded
+from dodam.stages.parallel import is_spread
 from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import RanksTraining, Setup
 
@@ -142,7 +142,7 @@ def run(config: Pretrain) -> dict[str, Any]:
     mine, count = distributed.share(batch)
     model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
     factors = parts.choose_parts(config, model)
-    if choices["compiled"] and not is_sharded(config):
+    if choices["compiled"] and not is_spread(config):
         compiling.compile_blocks(model)
 
     def batches(step: int) -> "Sequence[TokenBatch | PairBatch]":

@@ -5,14 +5,14 @@ on, or an error where it would become another run.
 """
 
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dodam import config as configs
 from dodam import files, ranks
 from dodam.errors import FolderError, UsageError
-from dodam.stages.parallel import meet, parallel_of
+from dodam.stages.parallel import ONE, meet, parallel_of
 from dodam.stages.parts import check_lora
 from dodam.tracking.trackers import check_trackers
 
@@ -36,8 +36,8 @@ def open_run(config: "Training", stage: str) -> dict[str, Any] | None:
         from dodam.train import distributed
 
         return distributed.first(lambda: open_folder(config, stage))
-    if parallel_of(config).shard == "full":
-        print(f"{stage}: one process holds all of the model; --parallel.shard changes nothing.", file=sys.stderr)
+    if replace(parallel_of(config), timeout=ONE.timeout) != ONE:
+        print(f"{stage}: one process holds all of the model; --parallel changes nothing.", file=sys.stderr)
     return open_folder(config, stage)
 
 

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Lt
 from dodam import ranks
 from dodam.errors import DataError, UsageError
 from dodam.stages import compiling, parts, run_folder, training
-from dodam.stages.parallel import is_sharded
+from dodam.stages.parallel import is_spread
 from dodam.stages.training import RanksTraining, Setup
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def run(config: Sft) -> dict[str, Any]:
         choices = distributed.first(lambda: choose(config, machine, loaded, rows)) | {"data": digest}
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     _, count = distributed.share(batch)
-    if choices["compiled"] and not is_sharded(config):
+    if choices["compiled"] and not is_spread(config):
         compiling.compile_blocks(model)
     lint(learned[0], tokenizer, rows)
 

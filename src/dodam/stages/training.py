@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le
 from dodam import config as configs
 from dodam import files, ranks
 from dodam.errors import Interrupted, UsageError
-from dodam.stages.parallel import ONE, Parallel, check_shardable, is_sharded
+from dodam.stages.parallel import ONE, Parallel, check_pipeline, check_shardable, is_sharded
 from dodam.stages.parts import NO_ADAPTER, Lora, finish_parts
 from dodam.versions import versions
 
@@ -228,7 +228,7 @@ def seconds_left(config: Training) -> float:
 def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any]) -> dict[str, Any]:
     """Run the loop with its hooks, then write the model folder, the picture and the result."""
     from dodam.tracking.follow import following
-    from dodam.train import distributed, sharding
+    from dodam.train import distributed, pipeline, sharding
     from dodam.train.alarms import Alarms
     from dodam.train.loop import train
     from dodam.train.optim import Optimizers
@@ -236,10 +236,13 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     if config.best and setup.validate is None:
         mend = "Hold something back, or leave the flag out."
         raise UsageError("nothing is held back to find the best weights by", where="--best", mend=mend)
-    model, sharded = setup.model, is_sharded(config)
-    if sharded:
+    model = trained = setup.model
+    if is_sharded(config):
         check_shardable(model)
-    trained = sharding.shard(model) if sharded else model
+        trained = sharding.shard(model)
+    elif ranks.pipeline() > 1:
+        check_pipeline(model)
+        trained = pipeline.divide(model)
     weights = dict(trained.named_parameters())
     optimizers = Optimizers(trained, setup.optim, setup.factors)
     chosen = {key: choices[key] for key in WATCHED if key in choices}
@@ -262,8 +265,10 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
             )
         except Interrupted as stopped:
             raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
-        if sharded:
+        if is_sharded(config):
             sharding.gather(weights, model)
+        elif ranks.pipeline() > 1:
+            pipeline.gather(weights, model)
         result = distributed.first(lambda: write_run(config, stage, setup, outcome, choices, alarms.told))
         followed.result = result
     if config.budget is not None and outcome.steps == setup.loop.steps:

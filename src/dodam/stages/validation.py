@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dodam import ranks
 from dodam.data.batch import IGNORED, TokenBatch
 from dodam.data.loader import token_batch
 from dodam.data.mixture import Mixture
@@ -40,8 +41,9 @@ EAGER: dict[str, Any] = {"run_block": Block.__call__, "run_decoder_block": Decod
 @contextmanager
 def evaluating(model: Decoder | Encoder | EncoderDecoder) -> Iterator[None]:
     """Within, the model does not train: no gradients, nothing is dropped, and no compiled blocks, as odd shapes would
-    be compiled anew."""
-    training, compiled = model.training, {name: getattr(model, name) for name in EAGER if hasattr(model, name)}
+    be compiled anew. A pipeline's blocks are never compiled, and go on being called by it."""
+    names = [name for name in EAGER if hasattr(model, name)] if ranks.pipeline() == 1 else []
+    training, compiled = model.training, {name: getattr(model, name) for name in names}
     for name in compiled:
         setattr(model, name, EAGER[name])
     model.eval()

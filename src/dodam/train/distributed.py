@@ -101,14 +101,14 @@ def tick(seconds: float, stop: bool) -> tuple[float, bool]:
 
 def over_replicas(*numbers: float) -> tuple[float, ...]:
     """The sums over the replicas: ranks that read the same rows count once."""
-    return tuple(number / ranks.tensor() for number in sums(*numbers))
+    return tuple(number / ranks.together() for number in sums(*numbers))
 
 
 def summed(tensor: Tensor) -> Tensor:
     """The sum over the replicas, element by element."""
     if ranks.world() > 1:
         dist.all_reduce(tensor)
-        tensor /= ranks.tensor()
+        tensor /= ranks.together()
     return tensor
 
 
@@ -124,9 +124,19 @@ def sum_gradients(parameters: Sequence[Tensor]) -> None:
             if group is not None and parameter.grad is not None:
                 dist.all_reduce(parameter.grad.to_local(), group=group)  # type: ignore[attr-defined]
         return
+    if ranks.pipeline() > 1:
+        of_stage = [parameter for parameter in parameters if hasattr(parameter, "stage")]
+        if ranks.replicas() > 1 and of_stage:
+            _sum_gradients(of_stage, of_stage[0].stage)  # type: ignore[attr-defined]
+        parameters = [parameter for parameter in parameters if not hasattr(parameter, "stage")]
+    _sum_gradients(parameters, None)
+
+
+def _sum_gradients(parameters: Sequence[Tensor], group: dist.ProcessGroup | None) -> None:
     here = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=parameters[0].device)
     grads = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
-    flat = summed(torch.cat([here, *(grad.float().reshape(-1) for grad in grads)]))
+    flat = torch.cat([here, *(grad.float().reshape(-1) for grad in grads)])
+    dist.all_reduce(flat, group=group)
     counts, *parts = flat.split([len(here), *(grad.numel() for grad in grads)])
     for parameter, count, part in zip(parameters, counts.tolist(), parts, strict=True):
         parameter.grad = part.view_as(parameter) if count else None
@@ -135,18 +145,29 @@ def sum_gradients(parameters: Sequence[Tensor]) -> None:
 @torch.no_grad()
 def clip(parameters: Sequence[Tensor], most: float) -> Tensor:
     """Scale gradients down where their norm, of all ranks' parts together, is larger than `most`; the norm."""
-    if ranks.tensor() == 1:
+    if ranks.together() == 1:
         return whole(torch.nn.utils.clip_grad_norm_(parameters, most).detach())
     squares = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
     grads: list[Any] = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    for grad in grads:
-        mesh = grad.device_mesh
-        parts = math.prod(mesh.size(place) for place, one in enumerate(grad.placements) if one.is_shard())
-        squares += grad.to_local().double().square().sum() * parts / ranks.world()
+    for parameter, grad in zip((one for one in parameters if one.grad is not None), grads, strict=True):
+        squares += _own(grad).double().square().sum() / _holders(parameter)
     dist.all_reduce(squares)
     norm = squares.sqrt()
-    torch._foreach_mul_([grad.to_local() for grad in grads], float((most / (norm + 1e-6)).clamp(max=1.0)))
+    torch._foreach_mul_([_own(grad) for grad in grads], float((most / (norm + 1e-6)).clamp(max=1.0)))
     return norm
+
+
+def _own(tensor: Any) -> Tensor:
+    return tensor.to_local() if is_sharded(tensor) else tensor
+
+
+def _holders(parameter: Any) -> float:
+    """How many ranks hold each number of a parameter."""
+    if is_sharded(parameter):
+        mesh, placements = parameter.device_mesh, parameter.placements
+        parts = math.prod(mesh.size(place) for place, one in enumerate(placements) if one.is_shard())
+        return ranks.world() / parts
+    return ranks.replicas() if hasattr(parameter, "stage") else ranks.world()
 
 
 def share(rows: int) -> tuple[int, int]:
@@ -178,6 +199,8 @@ def whole(tensor: Tensor) -> Tensor:
 
 def gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Whole tensors in main memory on rank 0, where they are parts; elsewhere none. All ranks call it."""
+    if ranks.pipeline() > 1:
+        return _collected(tensors)
     if not any(is_sharded(tensor) for tensor in tensors.values()):
         return tensors
     kept: dict[str, Tensor] = {}
@@ -188,9 +211,50 @@ def gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
+def _tables(tensors: dict[str, Tensor]) -> list[dict[str, tuple[list[int], str]]]:
+    """Names, shapes and dtypes of the tensors that each rank of the first pipeline has."""
+    mine = {name: (list(one.shape), str(one.dtype).removeprefix("torch.")) for name, one in tensors.items()}
+    told = [json.loads(text) for text in _gathered(_name(), json.dumps(mine))]
+    return told[: ranks.pipeline()]
+
+
+@torch.no_grad()
+def _collected(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """On rank 0 what the ranks of the first pipeline have, each name once; elsewhere nothing."""
+    tables = _tables(tensors)
+    kept = {} if ranks.rank() else {name: one.detach() for name, one in tensors.items()}
+    for rank in range(1, len(tables)):
+        for name, (shape, dtype) in tables[rank].items():
+            if name in tables[0]:
+                continue
+            if ranks.rank() == rank:
+                dist.send(tensors[name].detach().contiguous(), 0)
+            elif not ranks.rank():
+                device = next(iter(tensors.values())).device
+                kept[name] = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+                dist.recv(kept[name], rank)
+    return kept
+
+
+@torch.no_grad()
+def _scattered(tensors: dict[str, Tensor], into: dict[str, Tensor]) -> None:
+    """Copy rank 0's tensors into those of the same names, wherever there are such."""
+    device = next(iter(into.values())).device
+    for name, (shape, dtype) in {name: told for table in _tables(into) for name, told in table.items()}.items():
+        full = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+        if name in tensors:
+            full.copy_(tensors[name])
+        dist.broadcast(full, 0)
+        if name in into:
+            into[name].copy_(full)
+
+
 @torch.no_grad()
 def spread(tensors: dict[str, Tensor], into: dict[str, Tensor]) -> None:
     """Copy rank 0's tensors into those of the same names on all ranks, or into their parts of them."""
+    if ranks.pipeline() > 1:
+        _scattered(tensors, into)
+        return
     for name, target in into.items():
         source = tensors.get(name)
         if ranks.world() == 1:

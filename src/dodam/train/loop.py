@@ -22,7 +22,7 @@ from torch import nn
 from dodam import ranks
 from dodam.data.batch import Batch
 from dodam.errors import DodamError, Interrupted
-from dodam.train import distributed
+from dodam.train import distributed, pipeline
 from dodam.train.clock import Plan
 from dodam.train.objective import Objective
 from dodam.train.optim import Optimizers
@@ -124,8 +124,9 @@ def train(
                 why = ", as the time of this process is nearly over" if out_of_time else ""
                 raise Interrupted(f"stopped at step {run.step}{why}; everything is saved", where=str(folder))
             progress = plan.progress(run.step)
-            # Dropout is a function of the step, like the batch, and another one on every replica.
-            torch.manual_seed(config.seed * 1_000_003 + run.step + (ranks.replica() << 40))
+            # Dropout is a function of the step, like the batch, and another one on every rank, but
+            # for those that compute the same products together.
+            torch.manual_seed(config.seed * 1_000_003 + run.step + (ranks.rank() // ranks.tensor() << 40))
             microbatches = run.next_batches(batches, plan, between=between)
             scale = config.schedule(progress)
             loss, norm, tokens = one_step(model, optimizers, microbatches, objective, config.clip, scale, device)
@@ -178,10 +179,16 @@ def one_step(
         sum(objective.weight(batch) for batch in microbatches), sum(batch.num_tokens for batch in microbatches)
     )
     total = torch.zeros((), device=device)
+    losses: list[torch.Tensor] = []
     for batch in microbatches:
-        loss = objective(model, batch.to(device)) / max(weight, 1.0)
+        loss = objective(model, pipeline.to_learn(batch.to(device))) / max(weight, 1.0)
+        total += loss.detach() * ranks.pipeline()
+        if ranks.pipeline() > 1:
+            losses.append(loss)  # the next part begins before this one comes back
+        else:
+            loss.backward()
+    for loss in losses:
         loss.backward()
-        total += loss.detach()
     distributed.sum_gradients(optimizers.parameters)
     norm = distributed.clip(optimizers.parameters, clip)
     optimizers.step(scale)
