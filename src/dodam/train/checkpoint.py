@@ -88,10 +88,9 @@ def torn(path: Path) -> str:
     return "" if same else "its checksum differs"
 
 
-def check(tensors: dict[str, Tensor], into: dict[str, Tensor], where: Path) -> None:
-    """CheckpointError when saved tensors are not of the names and shapes of the live ones they are to go into."""
-    same = into.keys() == tensors.keys() and all(into[name].shape == tensors[name].shape for name in into)
-    if not same:
+def check(tensors: dict[str, Tensor], wanted: dict[str, list[int]], where: Path) -> None:
+    """CheckpointError when saved tensors are not of the names and shapes that are wanted."""
+    if {name: list(one.shape) for name, one in tensors.items()} != wanted:
         raise CheckpointError(
             "the checkpoint belongs to a model of another shape",
             where=str(where),

@@ -218,6 +218,13 @@ def _tables(tensors: dict[str, Tensor]) -> list[dict[str, tuple[list[int], str]]
     return told[: ranks.pipeline()]
 
 
+def shapes(tensors: dict[str, Tensor]) -> dict[str, list[int]]:
+    """Shapes by name of the tensors that all ranks have together."""
+    if ranks.pipeline() == 1:
+        return {name: list(one.shape) for name, one in tensors.items()}
+    return {name: shape for table in _tables(tensors) for name, (shape, _) in table.items()}
+
+
 @torch.no_grad()
 def _collected(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """On rank 0 what the ranks of the first pipeline have, each name once; elsewhere nothing."""

@@ -106,13 +106,14 @@ class Run:
     def resume(self) -> int:
         """Go back to the newest checkpoint, if there is one; how many validations had been done by then."""
         tensors: dict[str, torch.Tensor] = {}
+        shapes = distributed.shapes(self.tensors)
 
         def read() -> dict[str, Any] | None:
             found = checkpoint.load(self.folder)
             if found is None:
                 return None
             tensors.update(found[0])
-            checkpoint.check(tensors, self.tensors, self.folder)
+            checkpoint.check(tensors, shapes, self.folder)
             return found[1]
 
         state = distributed.first(read)
