@@ -24,7 +24,7 @@ from dodam.stages import pretrain
 from dodam.stages.validation import bits_per_byte
 from dodam.tokenizer import train as tokenizer_train
 from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
-from dodam.train import budget, checkpoint, loop, metrics
+from dodam.train import budget, checkpoint, clock, loop, metrics, state
 from dodam.train.objective import TokenCrossEntropy
 from dodam.train.optim import OptimConfig, Optimizers
 
@@ -139,7 +139,7 @@ def trained(
     )  # fmt: skip
 
 
-class Ticking(loop.Clock):
+class Ticking(clock.Clock):
     """A clock that moves on by a second whenever it is looked at."""
 
     def seconds(self) -> float:
@@ -148,7 +148,7 @@ class Ticking(loop.Clock):
 
 
 def test_the_last_step_under_a_budget_is_logged_and_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "Clock", Ticking)
+    monkeypatch.setattr(state, "Clock", Ticking)
     for seconds in range(20, 28):
         log = Log()
         config = loop.LoopConfig(seconds=float(seconds), checkpoint_seconds=1000, log_every=1000)
