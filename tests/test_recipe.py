@@ -383,7 +383,7 @@ CHAT = ["prepare", "tokenizer", "pretrain", "sft", "evaluate"]
 STAGES_OF = {
     "classifier": ["prepare", "tokenizer", "encoder", "classifier"],
     "korean-chat": CHAT,
-    "quickstart": CHAT,
+    "quickstart": [*CHAT[:4], "reward", "ppo", "evaluate"],
     "rlhf": ["reward", "ppo"],
     "translator": ["vocabulary", "translator"],
 }
