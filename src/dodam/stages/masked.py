@@ -24,6 +24,7 @@ from dodam.models.encoder import Encoder
 from dodam.stages import training
 from dodam.stages.pretrain import CONTINUED_RATE, Pretrain, Task
 from dodam.stages.validation import fills, masked_loss, measured_rows
+from dodam.train.metrics import read_rows
 from dodam.train.objective import MaskedCrossEntropy
 from dodam.train.optim import bearable, lora_rate
 
@@ -214,9 +215,7 @@ def held_back_labels(masking: Masking, held_back: Mixture) -> np.ndarray:
 
 def progress_of(out: Path) -> float:
     """How much of a run is over, by its own metrics."""
-    path = out / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    return max((row.get("progress", 0.0) for row in rows), default=0.0)
+    return max((row.get("progress", 0.0) for row in read_rows(out / "metrics.jsonl")), default=0.0)
 
 
 def learning_rates(config: Pretrain, model: Encoder | None) -> dict[str, float]:

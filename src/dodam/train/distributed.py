@@ -148,17 +148,20 @@ def clip(parameters: Sequence[Tensor], most: float) -> Tensor:
     if ranks.together() == 1:
         return whole(torch.nn.utils.clip_grad_norm_(parameters, most).detach())
     squares = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
-    grads: list[Any] = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    for parameter, grad in zip((one for one in parameters if one.grad is not None), grads, strict=True):
-        squares += _own(grad).double().square().sum() / _holders(parameter)
+    grads: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is not None:
+            grads.append(own_part(parameter.grad))
+            squares += grads[-1].double().square().sum() / _holders(parameter)
     dist.all_reduce(squares)
     norm = squares.sqrt()
-    torch._foreach_mul_([_own(grad) for grad in grads], float((most / (norm + 1e-6)).clamp(max=1.0)))
+    torch._foreach_mul_(grads, float((most / (norm + 1e-6)).clamp(max=1.0)))
     return norm
 
 
-def _own(tensor: Any) -> Tensor:
-    return tensor.to_local() if is_sharded(tensor) else tensor
+def own_part(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this rank has: of one that is not sharded, all of it."""
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def _holders(parameter: Any) -> float:

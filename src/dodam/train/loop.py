@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import torch
 from torch import nn
@@ -120,15 +120,10 @@ def train(
             between = run.step % config.checkpoint_every == 0
             out_of_time = plan.out_of_time(run.saving)
             if run.clock.tick(bool(stopped) or out_of_time) and between:
-                run.save(plan)
-                why = ", as the time of this process is nearly over" if out_of_time else ""
-                raise Interrupted(f"stopped at step {run.step}{why}; everything is saved", where=str(folder))
-            progress = plan.progress(run.step)
-            # Dropout is a function of the step, like the batch, and another one on every rank, but
-            # for those that compute the same products together.
-            torch.manual_seed(config.seed * 1_000_003 + run.step + (ranks.rank() // ranks.tensor() << 40))
+                stop_here(run, plan, folder, out_of_time=out_of_time)
+            scale = config.schedule(plan.progress(run.step))
+            seed_dropout(config.seed, run.step)
             microbatches = run.next_batches(batches, plan, between=between)
-            scale = config.schedule(progress)
             loss, norm, tokens = one_step(model, optimizers, microbatches, objective, config.clip, scale, device)
             run.step += 1
             run.tokens += tokens
@@ -155,6 +150,19 @@ def train(
     if run.take_best():
         run.measured(validate)  # so that what a stage keeps of a validation is told of these weights
     return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation, run.best_step)
+
+
+def stop_here(run: Run, plan: Plan, folder: Path, *, out_of_time: bool) -> NoReturn:
+    """Save, and Interrupted."""
+    run.save(plan)
+    why = ", as the time of this process is nearly over" if out_of_time else ""
+    raise Interrupted(f"stopped at step {run.step}{why}; everything is saved", where=str(folder))
+
+
+def seed_dropout(seed: int, step: int) -> None:
+    """Dropout is a function of the step, like the batch, and another one on every rank, but for those that compute the
+    same products together."""
+    torch.manual_seed(seed * 1_000_003 + step + (ranks.rank() // ranks.tensor() << 40))
 
 
 def check_finite(norm: float, step: int, folder: Path) -> None:

@@ -166,7 +166,7 @@ def draw(metrics: Path, picture: Path, unit: str, curve: str = "loss") -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(metrics)
     training = [(row["step"], row[curve]) for row in rows if curve in row and "loss" in row]
     validation = [(row["step"], row["validation"]) for row in rows if "validation" in row]
     figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")

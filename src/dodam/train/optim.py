@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dodam.nn.lora import is_lora
-from dodam.train.sharding import as_part_of, on_matrices, own_part
+from dodam.train.distributed import own_part
+from dodam.train.sharding import as_part_of, on_matrices
 
 # Coefficients of odd quintic steps towards the orthogonal factor, largest error first (Amsel et al. 2025, Polar
 # Express, with its safety factor 1.01 applied). The first three of five: more cost time and taught nothing more

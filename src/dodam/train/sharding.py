@@ -94,11 +94,6 @@ def gather(spread: Mapping[str, Tensor], model: nn.Module) -> None:
             parameter.data = full
 
 
-def own_part(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this rank has: of one that is not sharded, all of it."""
-    return tensor.to_local() if distributed.is_sharded(tensor) else tensor  # type: ignore[attr-defined]
-
-
 def as_part_of(whole: Tensor, part: Tensor) -> Tensor:
     """A part as that of a tensor which is spread like `whole`; of one that is not sharded, the part itself."""
     if not distributed.is_sharded(whole):
