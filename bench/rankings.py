@@ -4,7 +4,8 @@
 
 NAME is alpaca_eval_ranked, logickor_ranked, hh_rlhf_harmless or square, a folder below --data. Each is written as
 rankings into OUT/NAME and a reward model is trained for each loss; of logickor_ranked, which has few questions, one
-for each question left out (--questions N does the first N), and what was measured is put together. Prints a JSON line
+for each question left out (--questions N does the first N), each learning from --answers N of the up to 65 answers,
+evenly from the best to the worst; what was measured, on all of them, is put together. Prints a JSON line
 for each scorer and a table of accuracies on held-back pairs with the bootstrap's 95% intervals over prompts, and of the
 difference between losses, prompt by prompt. Started again, what is done is kept.
 """
@@ -37,9 +38,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
     parser.add_argument("--questions", type=int, help="of logickor_ranked, so many are left out in turn")
+    parser.add_argument("--answers", type=int, default=65, help="to each question of logickor_ranked to learn from")
     options, flags = parser.parse_known_args()
     for name in options.names:
-        parts = write(name, options.data / name, options.out / name, options.questions)
+        parts = write(name, options.data / name, options.out / name, options)
         found: dict[str, dict[str, float]] = {}
         for loss in options.losses:
             for rankings, dev in parts:
@@ -89,7 +91,7 @@ READERS = {
 }
 
 
-def write(name: str, source: Path, out: Path, questions: int | None) -> list[tuple[Path, Path]]:
+def write(name: str, source: Path, out: Path, options: argparse.Namespace) -> list[tuple[Path, Path]]:
     """Files to learn from and to measure on: a fifth of the prompts, or each question of logickor in turn."""
     files = sorted(source.glob("*.jsonl*"))
     if not files:
@@ -98,7 +100,7 @@ def write(name: str, source: Path, out: Path, questions: int | None) -> list[tup
     keyed = list(READERS[name](rows))
     keys = list(dict.fromkeys(key for key, _ in keyed))
     if name == "logickor_ranked":
-        parts = [{key} for key in keys[:questions]]
+        parts = [{key} for key in keys[: options.questions]]
     else:
         drawn = np.random.default_rng(0).permutation(len(keys))[: len(keys) // 5]
         parts = [{keys[place] for place in drawn}]
@@ -107,10 +109,21 @@ def write(name: str, source: Path, out: Path, questions: int | None) -> list[tup
     for number, part in enumerate(parts):
         paths = out / f"learned-{number}.jsonl", out / f"held-{number}.jsonl"
         for path, held_back in zip(paths, (False, True), strict=True):
-            mine = [json.dumps(row, ensure_ascii=False) for key, row in keyed if (key in part) == held_back]
-            path.write_text("\n".join(mine) + "\n", encoding="utf-8")
+            mine = [
+                row if held_back else fewer(row, options.answers) for key, row in keyed if (key in part) == held_back
+            ]
+            path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in mine), encoding="utf-8")
         found.append(paths)
     return found
+
+
+def fewer(row: Row, number: int) -> Row:
+    """So many of the row's answers, evenly from the best to the worst."""
+    if len(row.get("answers", ())) <= number:
+        return row
+    ranked = sorted(row["answers"], key=lambda one: -one["score"])
+    places = np.linspace(0, len(ranked) - 1, number).round().astype(int)
+    return row | {"answers": [ranked[place] for place in places]}
 
 
 def lines(file: Path) -> Iterator[str]:
