@@ -3,7 +3,8 @@
     python bench/rankings.py NAME [NAME ...] --data DIR --model MODEL --out DIR [--losses ...] [FLAGS OF dodam reward]
 
 NAME is alpaca_eval_ranked, logickor_ranked, hh_rlhf_harmless or square, a folder below --data. Each is written as
-rankings into OUT/NAME and a reward model is trained for each loss; of logickor_ranked, which has few questions, one
+rankings into OUT/NAME and a reward model is trained for each loss: a fifth of the prompts is held back, or with
+--folds N each of N parts in turn, for which N models are trained. Of logickor_ranked, which has few questions, one
 for each question left out (--questions N does the first N), each learning from --answers N of the up to 65 answers,
 evenly from the best to the worst; what was measured, on all of them, is put together. Prints a JSON line
 for each scorer and a table of accuracies on held-back pairs with the bootstrap's 95% intervals over prompts, and of the
@@ -37,7 +38,9 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
+    parser.add_argument("--folds", type=int, help="parts of the prompts that are held back in turn")
     parser.add_argument("--questions", type=int, help="of logickor_ranked, so many are left out in turn")
+    parser.add_argument("--also", nargs="*", default=[], help="rankings that every model learns from too")
     parser.add_argument("--answers", type=int, default=65, help="to each question of logickor_ranked to learn from")
     options, flags = parser.parse_known_args()
     for name in options.names:
@@ -46,7 +49,7 @@ def main() -> None:
         for loss in options.losses:
             for rankings, dev in parts:
                 run = dev.parent / f"{dev.stem}-{loss}"
-                train(rankings, dev, run, loss, options.model, flags)
+                train([str(rankings), *options.also], dev, run, loss, options.model, flags)
                 for scorer, right in accuracies(run).items():
                     mine = loss if scorer == run.name else scorer.split(" (")[0]
                     found.setdefault(mine, {}).update({f"{dev}: {where}": value for where, value in right.items()})
@@ -65,7 +68,7 @@ def logickor(rows: list[Row]) -> Iterator[tuple[str, Row]]:
     so it is asked together with the first one here."""
     for row in rows:
         prompt = "\n\n".join(row["questions"][: row["turn"]])
-        answers = [{"text": one["answer"], "score": one["score"]} for one in row["answers"]]
+        answers = [{"text": one["answer"], "score": one["score"]} for one in row["answers"] if one["answer"].strip()]
         yield str(row["id"]), {"prompt": prompt, "answers": answers, "task": row["category"]}
 
 
@@ -92,7 +95,7 @@ READERS = {
 
 
 def write(name: str, source: Path, out: Path, options: argparse.Namespace) -> list[tuple[Path, Path]]:
-    """Files to learn from and to measure on: a fifth of the prompts, or each question of logickor in turn."""
+    """Files to learn from and to measure on: of a fifth of the prompts, each fold, or each question of logickor."""
     files = sorted(source.glob("*.jsonl*"))
     if not files:
         raise UsageError("holds no rows", where=str(source), mend="Name the folder above it: --data DIR.")
@@ -102,8 +105,8 @@ def write(name: str, source: Path, out: Path, options: argparse.Namespace) -> li
     if name == "logickor_ranked":
         parts = [{key} for key in keys[: options.questions]]
     else:
-        drawn = np.random.default_rng(0).permutation(len(keys))[: len(keys) // 5]
-        parts = [{keys[place] for place in drawn}]
+        drawn = np.array_split(np.random.default_rng(0).permutation(len(keys)), options.folds or 5)
+        parts = [{keys[place] for place in mine} for mine in drawn[: options.folds or 1]]
     out.mkdir(parents=True, exist_ok=True)
     found = []
     for number, part in enumerate(parts):
@@ -131,9 +134,9 @@ def lines(file: Path) -> Iterator[str]:
         yield from (line for line in opened if line.strip())
 
 
-def train(rankings: Path, dev: Path, run: Path, loss: str, model: str, flags: list[str]) -> None:
+def train(rankings: list[str], dev: Path, run: Path, loss: str, model: str, flags: list[str]) -> None:
     """One reward model; rows that cannot be used are left out and counted."""
-    words = ["reward", "--data", str(rankings), "--dev", str(dev), "--model", model, "--loss", loss, "--skip-bad"]
+    words = ["reward", "--data", *rankings, "--dev", str(dev), "--model", model, "--loss", loss, "--skip-bad"]
     if cli.main([*words, "--out", str(run), *flags]):
         sys.exit(1)
 

@@ -7,12 +7,14 @@
 rankings of MODEL's own answers to --ranked of them by a simulated person who knows the right answers (as in
 feedback_sft.py). `dodam evaluate` measures MODEL and every run on --n problems with other numbers and on the bundled
 tests. Started again, what is done is kept. Prints a JSON line for each run (with the KL to MODEL in nats an answer, or
-the share of held-back pairs whose better answer is the likelier one, before and after), and a table.
+the share of held-back pairs whose better answer is the likelier one, before and after), and a table; draws the rewards
+and the KL of ppo's and grpo's rounds into DIR/curves.png.
 """
 
 import argparse
 import json
 import shlex
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +26,10 @@ from dodam import files, machine
 from dodam.data.sources import SAMPLE_SEED
 from dodam.errors import DodamError
 from dodam.feedback.store import open_store
+from dodam.train.metrics import read_rows
 
 ALGORITHMS = ("ppo", "grpo", "dpo")
+MEAN = 5  # rounds
 LIKELIER = "log-probability"  # the scorer's name in dpo's report, before `before` and `after`
 
 
@@ -62,6 +66,33 @@ def told_of_run(out: Path) -> Row:
     return told | {"kl": "", "preferred": f"{before:.1%} -> {after:.1%}"}
 
 
+def draw(runs: dict[str, Path], picture: Path) -> None:
+    """Mean rewards and KL of MEAN rounds, a line for each run, a colour for each algorithm."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    colours = {"ppo": "tab:blue", "grpo": "tab:orange"}
+    for name, out in runs.items():
+        rows = [row for row in read_rows(out / "metrics.jsonl") if "reward" in row]
+        algorithm, _, seed = name.partition("-")
+        look = {"color": colours[algorithm], "alpha": 1 - 0.25 * int(seed), "label": name}
+        for axis, key in zip(axes, ("reward", "kl"), strict=True):
+            recent = [rows[max(0, end - MEAN) : end] for end in range(1, len(rows) + 1)]
+            axis.plot(
+                [row["step"] for row in rows], [statistics.fmean(one[key] for one in mine) for mine in recent], **look
+            )
+    axes[0].set_ylabel("share of right answers")
+    axes[1].set_ylabel("KL to the sft model, nats an answer")
+    for axis in axes:
+        axis.set_xlabel(f"round (mean of the last {MEAN})")
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.savefig(picture, dpi=100)
+
+
 def main(words: Sequence[str] | None = None) -> None:
     options = flags().parse_args(words)
     machine.use(machine.look(options.device, options.threads))
@@ -82,6 +113,7 @@ def main(words: Sequence[str] | None = None) -> None:
     lines = compared(rows, {name: told_of_run(out) for name, out in runs.items()})
     for line in lines:
         print(json.dumps(line))
+    draw({name: out for name, out in runs.items() if not name.startswith("dpo")}, options.out / "curves.png")
     also = {"steps": "steps", "KL, nats an answer": "kl", "likelier: the better answer": "preferred"}
     print(f"\n{table(lines, 'algorithm and seed', also)}")
 

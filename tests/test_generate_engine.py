@@ -73,6 +73,16 @@ def test_stop_ids_and_lengths() -> None:
     assert (output.ids, output.reason) == ([300, 301], "length")
 
 
+def test_ending_with_the_first_token_disturbs_nobody() -> None:
+    """Prompts of other lengths are read in a group of their own, after this one has ended."""
+    asked = [[7] * 60, *prompts(6, longest=8)]
+    params = [SamplingParams(max_tokens=1, temperature=0), *[GREEDY] * 6]
+    outputs = generate(MODEL, asked, params, stop_ids=[])
+    assert [output.ids for output in outputs] == [
+        greedy_without_cache(ids, its.max_tokens) for ids, its in zip(asked, params, strict=True)
+    ]
+
+
 def test_the_context_ends_an_answer() -> None:
     room = MODEL.config.context
     asked = [[1] * (room - 3), [1] * room, [1] * (room - 1)]

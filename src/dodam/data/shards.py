@@ -8,7 +8,7 @@ size, time and inode are those that it had when it was last read through (`check
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,11 @@ class Shards:
                 limit = entry.get("epochs", 0.0)
                 found.append(TokenFile(entry["source"], tokens, ends, num_bytes, entry["weight"], limit))
         return found
+
+
+def bytes_a_token(sources: Sequence[TokenFile]) -> float:
+    """Bytes of text that a token stands for, the marks of documents' ends counted among the tokens."""
+    return sum(int(one.bytes.sum()) for one in sources) / max(1, sum(len(one.tokens) for one in sources))
 
 
 def tokenizers_of(data_dir: Path) -> list[Path]:

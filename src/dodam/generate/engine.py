@@ -56,7 +56,9 @@ class Engine:
     def step(self) -> list[Event]:
         """Start the requests there is room for, or else take everyone who runs one token further."""
         if groups := self.scheduler.admit():
-            return [event for group in groups for event in self.advance(group, self.runner.prefill(group))]
+            # All are read before any is told: one that ends with its first token has the last row moved into its own.
+            choices = [self.runner.prefill(group) for group in groups]
+            return [event for group, its in zip(groups, choices, strict=True) for event in self.advance(group, its)]
         if running := list(self.scheduler.running):
             return self.advance(running, self.runner.decode(running))
         return []

@@ -94,6 +94,13 @@ def num_parameters(sizes: Sizes) -> int:
 
 
 @cache
+def num_block_parameters(sizes: Sizes) -> int:
+    """Weights inside the blocks: without the tables of embedding and head."""
+    model = outline(MODELS[type(sizes)], sizes)
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if "blocks." in name)
+
+
+@cache
 def flops_per_token(sizes: Sizes, context: int) -> float:
     """Floating point operations to train on one token of a row of `context`: 6 per weight of every matrix product, and
     attention's own (Kaplan et al. 2020, section 2.1; causal attention counted at half, windows not at all).

@@ -211,13 +211,14 @@ def work_of(sizes: "Sizes", config: Plan) -> "Work":
     from dodam.train.budget import rows_per_step
 
     count = num_parameters(sizes)
+    tokens = config.tokens or config.tokens_per_parameter * count
     return Work(
         name="model",
         sizes=sizes,
         context=config.context,
-        batch=config.batch or max(data_parallel(config), rows_per_step(count, config.context)),
+        batch=config.batch or max(data_parallel(config), rows_per_step(tokens, config.context)),
         microbatch=config.microbatch or (1 if config.fit_memory else None),
-        tokens=config.tokens or config.tokens_per_parameter * count,
+        tokens=tokens,
     )
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from dodam.models.build import Sizes
 
+BYTES_A_TOKEN = 3.5  # of Korean and English text, with some thousand token ids
+TOKENS_A_PARAMETER = 20  # where nothing says how much is read (Hoffmann et al. 2022)
 PLANNED = ("pretrain", "sft")
 NO_TRAINING = ("prepare", "tokenizer train", "tokenizer import", "evaluate", "sample", "import", "export", "best-of")
 
@@ -72,7 +74,7 @@ def pretrain(
     stage: Stage, recipe: Recipe, works: dict[str, Work], rate: float, vocabulary: int, tokens: float | None
 ) -> Work:
     """As `stages/pretrain.py` chooses; a budget's depth is that of endless text."""
-    from dodam.models.build import num_parameters
+    from dodam.models.build import flops_per_token, num_parameters
     from dodam.stages import architecture
     from dodam.stages.pretrain import DEFAULT_CONTEXT, DEFAULT_DEPTH
     from dodam.train import budget
@@ -87,9 +89,18 @@ def pretrain(
 
     depth = config.depth or DEFAULT_DEPTH[config.architecture]
     if config.budget is not None and config.depth is None and known is None:
-        depth = budget.deepest(seconds(config.budget), float("inf"), context, shape, rate)  # type: ignore[arg-type]
+        endless = budget.Corpus(float("inf"), BYTES_A_TOKEN)
+        depth = budget.best_depth(seconds(config.budget), endless, context, shape, {depth: rate})
     sizes = shape(depth)
-    batch = config.batch or budget.rows_per_step(num_parameters(sizes), context)
+    if config.batch:
+        batch = config.batch
+    elif config.steps:
+        batch = budget.rows_of_steps(config.steps, context)
+    else:
+        read = tokens or TOKENS_A_PARAMETER * num_parameters(sizes)
+        if config.budget is not None:
+            read = seconds(config.budget) * rate / flops_per_token(sizes, context)
+        batch = budget.rows_per_step(read, context)
     return work(stage, config, sizes, context, batch, tokens)
 
 
@@ -98,14 +109,12 @@ def tuning(
 ) -> Work:
     """As `stages/sft.py` chooses; rows count as full."""
     from dodam.models.build import num_parameters
-    from dodam.train import budget
+    from dodam.stages.sft import rows_per_step
 
     config, sizes = config_of(stage), sizes_of(stage, works)
     assert sizes is not None, "sft has a model"
     context = min(config.context or sizes.context, sizes.context)
-    return work(
-        stage, config, sizes, context, config.batch or budget.rows_per_step(num_parameters(sizes), context), tokens
-    )
+    return work(stage, config, sizes, context, config.batch or rows_per_step(num_parameters(sizes), context), tokens)
 
 
 def work(stage: Stage, config: Any, sizes: "Sizes", context: int, batch: int, tokens: float | None) -> Work:

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Lt
 
 from dodam import files, ranks
 from dodam.errors import DataError, UsageError
-from dodam.stages import compiling, parts, run_folder, training
+from dodam.stages import compiling, expected, parts, run_folder, training
 from dodam.stages.architecture import build, check_architecture, kinds, row_length, sizes
 from dodam.stages.parallel import is_spread
 from dodam.stages.start import encoder_decoder_rates, load_start
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dodam.machine import Machine
     from dodam.models.build import Sizes
     from dodam.tokenizer.tokenizer import Tokenizer
+    from dodam.train.budget import Corpus
     from dodam.train.objective import Objective
 
 DEFAULT_CONTEXT = 512
@@ -113,8 +114,9 @@ def run(config: Pretrain) -> dict[str, Any]:
     done = run_folder.open_run(config, "pretrain")
     if done:
         return done
-    from dodam.data.shards import ensure_shards
-    from dodam.train import distributed
+    from dodam.data.shards import bytes_a_token, ensure_shards
+    from dodam.train import distributed, scaling
+    from dodam.train.budget import Corpus
     from dodam.train.optim import OptimConfig
 
     choices = run_folder.saved_choices(config.out)
@@ -130,14 +132,20 @@ def run(config: Pretrain) -> dict[str, Any]:
         return loaded.model.config if loaded else sizes(config, tokenizer.size, context, depth, tokenizer.bos)
 
     load = partial(loader, config, tokenizer, length, causal=architecture != "encoder")
-    rows = load(shards.split("train"))
+    sources = shards.split("train")
+    rows = load(sources)
     held_back = held_back_rows(load, shards, length)
     run_folder.same_data(config, choices, shards.fingerprint)
     task = task_of(architecture, loaded)(config, tokenizer, rows, held_back, machine.torch_dtype)
     if not choices:
         tell_rows(rows)
-        choices = distributed.first(lambda: choose(config, machine, rows, shape, loaded, task))
+        corpus = Corpus(rows.rows_per_epoch * length, bytes_a_token(sources))
+        choices = distributed.first(lambda: choose(config, machine, rows, corpus, shape, loaded, task))
         choices |= {"context": context, "data": shards.fingerprint}
+        if loaded is None and held_back and architecture == "decoder":
+            tokens = choices["steps"] * choices["batch"] * length
+            choices["expected"] = expected.end_of(shape(choices["depth"]), tokens, corpus, rows, tokenizer)
+            expected.tell(choices["expected"])
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     mine, count = distributed.share(batch)
     model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
@@ -163,6 +171,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         card=card_of(config, loaded, tokenizer, rows) | task.card,
         factors=factors,
         save=partial(task.save, model) if task.save else None,
+        expected=partial(scaling.expected, choices["expected"]) if "expected" in choices else None,
         nothing=math.log(tokenizer.size) if loaded and architecture == "decoder" else None,
         result=lambda: {"padded": round(rows.padded, 6)} if config.packing == "best-fit" else {},
     )
@@ -304,12 +313,13 @@ def choose(
     config: Pretrain,
     machine: "Machine",
     rows: "Mixture",
+    corpus: "Corpus",
     shape: "Callable[[int], Sizes]",
     loaded: "LoadedModel | None",
     task: Task,
 ) -> dict[str, Any]:
     """All that a run is begun with; saved at step 0. With --budget the time dial picks what was not given."""
-    from dodam.models.build import flops_per_token, num_parameters
+    from dodam.models.build import flops_per_token
     from dodam.train import budget, distributed
 
     if config.budget is not None and config.steps is not None:
@@ -317,13 +327,16 @@ def choose(
     length, fixed = rows.context, loaded.model.config.depth if loaded else config.depth
     if config.budget is None:
         depth, seconds = fixed or DEFAULT_DEPTH[config.architecture], None
-        batch = config.batch or distributed.divisible(budget.rows_per_step(num_parameters(shape(depth)), length))
+        usual = (
+            budget.rows_of_steps(config.steps, length) if config.steps else budget.rows_per_step(corpus.tokens, length)
+        )
+        batch = config.batch or distributed.divisible(usual)
         steps = config.steps or max(1, rows.rows_per_epoch // batch)
         if config.steps is None:
             print(f"pretrain: neither --steps nor --budget, so one pass over the data: {steps} steps.", file=sys.stderr)
     else:
         dial = budget.choose(
-            training.seconds_left(config), rows.rows_per_epoch * length, length, shape,
+            training.seconds_left(config), corpus, length, shape,
             lambda depth, batch: time_step(config, machine, shape(depth), task, -(-batch // ranks.started())),
             depth=fixed, batch=config.batch,
         )  # fmt: skip

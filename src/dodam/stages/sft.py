@@ -236,6 +236,11 @@ def shortened(tokenizer: "Tokenizer", messages: list[dict[str, str]], limit: int
     return None
 
 
+def rows_per_step(parameters: int, context: int) -> int:
+    """Tokens a step grow with the square root of the model: 2k at 1M parameters, 8k at 16M, 32k at 256M."""
+    return max(4, round(2048 * (parameters / 1e6) ** 0.5 / context))
+
+
 def choose(config: Sft, machine: "Machine", loaded: "LoadedModel", rows: "PackedLoader") -> dict[str, Any]:
     """All that a run is begun with; saved at step 0."""
     from dodam.models.build import flops_per_token, num_parameters
@@ -244,7 +249,7 @@ def choose(config: Sft, machine: "Machine", loaded: "LoadedModel", rows: "Packed
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     sizes, context = loaded.model.config, rows.context
-    batch = config.batch or distributed.divisible(budget.rows_per_step(num_parameters(sizes), context))
+    batch = config.batch or distributed.divisible(rows_per_step(num_parameters(sizes), context))
     num_chat, _ = rows_of_a_step(config, batch)
     steps = config.steps or max(1, round((config.epochs or DEFAULT_EPOCHS) * rows.rows_per_epoch / num_chat))
     flops = flops_per_token(sizes, context) * batch * context * steps

@@ -128,6 +128,8 @@ class Setup:
     """Writes the model folder from its path, dodam.json's content and the card, in place of `folder.save_model`."""
     nothing: float | None = None
     """The loss in nats of a model that knows nothing, where the run goes on with one that knows something."""
+    expected: Callable[[float], tuple[float, float]] | None = None
+    """Between which two values a validation is expected after a share of the run."""
     ledger: "Ledger | None" = None
     """What the stage keeps beside weights, in every checkpoint."""
     shown: tuple[str, ...] = ()
@@ -286,9 +288,14 @@ def hooks_of(config: Training, stage: str, setup: Setup, trained: Any, alarms: "
 
     if ranks.rank():
         return [metrics.Alongside(sample)] if trained is not setup.model else []
-    return [
+    told: list[Any] = [
         metrics.MetricsFile(config.out / "metrics.jsonl"),
         metrics.Console(stage, setup.unit, shown=setup.shown),
+    ]
+    if setup.expected:
+        told = [metrics.Expected(hook, setup.expected) for hook in told]
+    return [
+        *told,
         metrics.Samples(config.out / "samples.md", sample),
         *([] if setup.ledger else [alarms]),
     ]

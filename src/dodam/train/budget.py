@@ -1,7 +1,7 @@
 """The time dial: from seconds, data and this machine to the sizes of a run.
 
-In come the time, the tokens at hand, the sizes of each depth and a function that times a candidate; out come depth,
-batch and the steps expected. The constants of the rule are first guesses: no runs of ours have tested them yet.
+In come the time, the text at hand, the sizes of each depth and a function that times a candidate; out come depth, batch
+and the steps expected. Which model is best is told by the rule of train/scaling.py.
 """
 
 import math
@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dodam.errors import UsageError
-from dodam.models.build import Sizes, flops_per_token, num_parameters
+from dodam.models.build import Sizes, flops_per_token, num_block_parameters
+from dodam.train import scaling
 
-TOKENS_PER_PARAMETER = 6.0  # read by a model, its embedding table not counted
+TOKENS_A_STEP = 3.2  # times the square root of the tokens of a run
 MOST_EPOCHS = 4.0  # repeats beyond this teach little (Muennighoff et al. 2023)
 LEAST_STEPS = 200
 DEPTHS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 FIRST_GUESS = 1e11  # training FLOP/s of two CPU cores
+MOST_PROBES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +31,28 @@ class Choice:
     tokens: int
 
 
-def rows_per_step(parameters: int, context: int) -> int:
-    """Tokens a step grow with the square root of the model: 2k at 1M parameters, 8k at 16M, 32k at 256M."""
-    return max(4, round(2048 * (parameters / 1e6) ** 0.5 / context))
+@dataclass(frozen=True)
+class Corpus:
+    """The text at hand, as a tokenizer cuts it."""
+
+    tokens: float
+    bytes_a_token: float
+
+
+def rows_per_step(tokens: float, context: int) -> int:
+    """Tokens of a step grow with the square root of those of the run, whatever the model (Zhang et al. 2024): 2k of
+    400k, 10k of 10M, 100k of 1B (docs/scaling.md)."""
+    return max(1, round(TOKENS_A_STEP * tokens**0.5 / context))
+
+
+def rows_of_steps(steps: int, context: int) -> int:
+    """The same where the steps are known: tokens of a step grow with their number."""
+    return rows_per_step(TOKENS_A_STEP**2 * steps**2, context)
 
 
 def choose(
     seconds: float,
-    corpus_tokens: int,
+    corpus: Corpus,
     context: int,
     shape: Callable[[int], Sizes],
     time_step: Callable[[int, int], float],
@@ -44,24 +60,27 @@ def choose(
     depth: int | None = None,
     batch: int | None = None,
 ) -> Choice:
-    """The deepest model that still reads enough tokens in `seconds`; `depth` and `batch` stay as they are given.
+    """The model that ends lowest after `seconds`; `depth` and `batch` stay as they are given.
 
     `shape(depth)` are a candidate's sizes (UsageError where they do not fit together), `time_step(depth, batch)`
-    measures a step of it. The choice is made again with what that says, three times at most; the last one measured
-    holds."""
-    wanted = depth or deepest(seconds, corpus_tokens, context, shape, FIRST_GUESS)
-    for _ in range(3):
-        measured = wanted
-        config = shape(measured)
-        rows = batch or rows_per_step(num_parameters(config), context)
-        step_seconds = time_step(measured, rows)
-        rate = flops_per_token(config, context) * rows * context / step_seconds
-        wanted = depth or deepest(seconds, corpus_tokens, context, shape, rate)
-        if wanted == measured:
+    measures a step of it. Depths not measured are taken to compute as fast as the nearest one that was; the best is
+    measured in its turn, `MOST_PROBES` at most, and the best of those measured is taken."""
+    steps_of: dict[int, float] = {}  # seconds of a step
+    rows_of: dict[int, int] = {}
+    rates: dict[int, float] = {}  # FLOP/s
+    while len(rates) < MOST_PROBES:
+        wanted = depth or best_depth(seconds, corpus, context, shape, rates)
+        if wanted in rates:
             break
-    per_step = rows * context
-    steps = min(max(1, int(seconds / step_seconds)), most_steps(corpus_tokens / per_step))
-    return Choice(depth=measured, batch=rows, steps=steps, tokens=steps * per_step)
+        flops = flops_per_token(shape(wanted), context)
+        tokens = seconds * rate_of(wanted, rates) / flops
+        rows_of[wanted] = batch or rows_per_step(tokens, context)
+        steps_of[wanted] = time_step(wanted, rows_of[wanted])
+        rates[wanted] = flops * rows_of[wanted] * context / steps_of[wanted]
+    chosen = depth or best_depth(seconds, corpus, context, shape, rates, tuple(rates))
+    per_step = rows_of[chosen] * context
+    steps = min(max(1, int(seconds / steps_of[chosen])), most_steps(corpus.tokens / per_step))
+    return Choice(depth=chosen, batch=rows_of[chosen], steps=steps, tokens=steps * per_step)
 
 
 def most_steps(steps_per_epoch: float) -> int:
@@ -69,20 +88,31 @@ def most_steps(steps_per_epoch: float) -> int:
     return max(LEAST_STEPS, math.ceil(MOST_EPOCHS * steps_per_epoch))
 
 
-def deepest(seconds: float, corpus_tokens: int, context: int, shape: Callable[[int], Sizes], flop_rate: float) -> int:
-    """The largest depth that still reads `TOKENS_PER_PARAMETER` tokens at `flop_rate`, else the smallest.
+def rate_of(depth: int, rates: dict[int, float]) -> float:
+    """FLOP/s of a depth: what was measured of it, or of the nearest one."""
+    return rates[min(rates, key=lambda one: abs(math.log(one / depth)))] if rates else FIRST_GUESS
 
-    Repeats beyond `MOST_EPOCHS` are not counted, and depths whose sizes do not fit together are left out."""
-    best = 0
-    for depth in DEPTHS:
+
+def best_depth(
+    seconds: float,
+    corpus: Corpus,
+    context: int,
+    shape: Callable[[int], Sizes],
+    rates: dict[int, float],
+    depths: tuple[int, ...] = DEPTHS,
+) -> int:
+    """The depth that ends lowest by the rule, at the FLOP/s that were measured; depths whose sizes do not fit together
+    are left out. Passes over the text beyond `MOST_EPOCHS` are not made."""
+    found: dict[int, float] = {}
+    for depth in depths:
         try:
-            config = shape(depth)
+            sizes = shape(depth)
         except UsageError:
             continue
-        tokens = min(seconds * flop_rate / flops_per_token(config, context), MOST_EPOCHS * corpus_tokens)
-        if not best or tokens >= TOKENS_PER_PARAMETER * (num_parameters(config) - config.vocabulary * config.width):
-            best = depth
-    return best or DEPTHS[0]
+        tokens = min(seconds * rate_of(depth, rates) / flops_per_token(sizes, context), MOST_EPOCHS * corpus.tokens)
+        read, there = tokens * corpus.bytes_a_token, corpus.tokens * corpus.bytes_a_token
+        found[depth] = scaling.bits_per_byte(num_block_parameters(sizes), read, there)
+    return min(found, key=found.__getitem__, default=depths[0])
 
 
 def time_steps(step: Callable[[], object], *, seconds: float, most: int = 50) -> float:

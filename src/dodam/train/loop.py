@@ -138,7 +138,7 @@ def train(
                 for hook in hooks:
                     hook.step(row)
             if plan.validation_due(run.step, last):
-                row = run.measured(validate)
+                row = run.measured(validate, plan)
                 run.keep_best(config.best)
                 for hook in hooks:
                     hook.validate(row)
@@ -148,7 +148,7 @@ def train(
                 last_saved = run.clock.seconds()
     run.save(plan)
     if run.take_best():
-        run.measured(validate)  # so that what a stage keeps of a validation is told of these weights
+        run.measured(validate, plan)  # so that what a stage keeps of a validation is told of these weights
     return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation, run.best_step)
 
 

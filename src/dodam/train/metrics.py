@@ -71,14 +71,35 @@ class Console:
         if "validation" not in row:
             return
         start = "\r\x1b[K" if self.live else ""
+        told = f" (expected {row['expected_low']:.2f} to {row['expected_high']:.2f})" if "expected_low" in row else ""
         print(
-            f"{start}{self.name}: step {row['step']}  held back {row['validation']:.4f} {self.unit}",
+            f"{start}{self.name}: step {row['step']}  held back {row['validation']:.4f} {self.unit}{told}",
             file=sys.stderr,
         )
 
     def end(self) -> None:
         if self.live:
             print(file=sys.stderr)
+
+
+class Expected:
+    """Tells another hook beside each validation between which two values it was expected, by the share of the run."""
+
+    def __init__(self, hook: "MetricsFile | Console", expected: Callable[[float], tuple[float, float]]) -> None:
+        self.hook, self.expected = hook, expected
+
+    def start(self, step: int) -> None:
+        self.hook.start(step)
+
+    def step(self, row: dict[str, Any]) -> None:
+        self.hook.step(row)
+
+    def validate(self, row: dict[str, Any]) -> None:
+        low, high = self.expected(row["progress"])
+        self.hook.validate({**row, "expected_low": low, "expected_high": high})
+
+    def end(self) -> None:
+        self.hook.end()
 
 
 class Samples:
@@ -177,6 +198,10 @@ def draw(metrics: Path, picture: Path, unit: str, curve: str = "loss") -> None:
         right = axis.twinx()
         right.plot(*zip(*validation, strict=True), marker="o", color="tab:orange")
         right.set_ylabel(f"held back ({unit})", color="tab:orange")
+        if band := [(row["step"], row["expected_low"], row["expected_high"]) for row in rows if "expected_low" in row]:
+            steps, low, high = zip(*band, strict=True)
+            right.fill_between(steps, low, high, color="tab:orange", alpha=0.15, label="expected")
+            right.legend()
     axis.grid(alpha=0.3)
     figure.savefig(picture, dpi=120)
     pyplot.close(figure)

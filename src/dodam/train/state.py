@@ -138,12 +138,17 @@ class Run:
                 self.save(plan)
             raise
 
-    def measured(self, validate: Callable[[Any], float | dict[str, float]] | None) -> dict[str, Any]:
+    def measured(self, validate: Callable[[Any], float | dict[str, float]] | None, plan: Plan) -> dict[str, Any]:
         """What the validation finds, as a row of metrics; one without it where there is nothing to validate on."""
         found = {} if validate is None else validate(self.model)
         numbers = found if isinstance(found, dict) else {"validation": found}
         self.validation = numbers.get("validation")
-        return {"step": self.step, **numbers, "seconds": self.clock.seconds()}
+        return {
+            "step": self.step,
+            **numbers,
+            "seconds": self.clock.seconds(),
+            "progress": plan.progress(self.step),
+        }
 
     def row(self, plan: Plan, scale: float, norm: float) -> dict[str, Any]:
         return {
