@@ -1,6 +1,7 @@
 """Pretraining: small corpora, the budget's dial, what a run tells, the machine it runs on."""
 
 import json
+import random
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -18,13 +19,13 @@ from dodam.data import prepare
 from dodam.data.batch import TokenBatch
 from dodam.data.loader import RowLoader, token_batch
 from dodam.errors import FolderError, UsageError
-from dodam.models.build import build_decoder, decoder_config
+from dodam.models.build import build_decoder, decoder_config, flops_per_token
 from dodam.models.decoder import DecoderConfig
 from dodam.stages import pretrain
 from dodam.stages.validation import bits_per_byte
 from dodam.tokenizer import train as tokenizer_train
 from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
-from dodam.train import budget, checkpoint, clock, loop, metrics, state
+from dodam.train import budget, checkpoint, clock, loop, metrics, scaling, state
 from dodam.train.objective import TokenCrossEntropy
 from dodam.train.optim import OptimConfig, Optimizers
 
@@ -50,11 +51,18 @@ def pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     return run
 
 
-def test_one_text_file_is_trained_and_measured_on(pretrained: Callable[..., dict[str, Any]], capsys) -> None:
+def test_one_text_file_is_trained_and_measured_on(
+    pretrained: Callable[..., dict[str, Any]], tmp_path: Path, capsys
+) -> None:
     result = pretrained("\n".join(SENTENCES), steps=2)
     assert result["validation"] > 0
     told = capsys.readouterr().err
     assert "nothing is measured" not in told
+    assert "expected at the end: " in told and " (expected " in told
+    rows = [row for row in metrics.read_rows(tmp_path / "run" / "metrics.jsonl") if "validation" in row]
+    assert [row["progress"] for row in rows] == [0.5, 1.0]
+    assert all(row["expected_low"] < row["expected_high"] for row in rows)
+    assert rows[0]["expected_low"] > rows[1]["expected_low"]
     assert "of the tokens read twice or never" in told
 
 
@@ -86,27 +94,71 @@ def shape(depth: int) -> DecoderConfig:
     return decoder_config(vocabulary=384, context=64, depth=depth, width=128)
 
 
-def test_the_dial_sees_the_sizes_that_are_given_and_keeps_what_it_measured() -> None:
+MUCH = budget.Corpus(tokens=1e9, bytes_a_token=3.5)
+
+
+def test_the_dial_takes_the_best_of_what_it_measured() -> None:
     timed: list[tuple[int, int]] = []
 
     def time_step(depth: int, batch: int) -> float:
         timed.append((depth, batch))
-        return 0.01 if len(timed) % 2 else 10.0  # a machine that is quick and slow in turns: it never agrees
+        # A machine that computes the smallest models quickly and all others very slowly.
+        return flops_per_token(shape(depth), 64) * batch * 64 / (1e13 if depth < 4 else 1e9)
 
-    dial = budget.choose(1000.0, 10**8, 64, shape, time_step)
-    assert len(timed) == 3 and timed[-1][0] != timed[-2][0]
-    assert (dial.depth, dial.batch) == timed[-1]
-    assert dial.steps == 100_000 and dial.tokens == dial.steps * dial.batch * 64
-    assert dial.batch == budget.rows_per_step(budget.num_parameters(shape(dial.depth)), 64)
+    dial = budget.choose(300.0, MUCH, 64, shape, time_step)
+    assert 1 < len(timed) <= budget.MOST_PROBES and len(dict(timed)) == len(timed)
+    assert dial.depth in dict(timed) and dial.depth < 4
+    assert dial.tokens == dial.steps * dial.batch * 64
+    assert dial.batch == pytest.approx(budget.rows_per_step(dial.tokens, 64), rel=0.05)
+
+
+def test_more_time_gives_larger_models_and_repeats_count_little() -> None:
+    rates = {4: 1e11}
+    depths = [budget.best_depth(seconds, MUCH, 64, shape, rates) for seconds in (10, 1e3, 1e5, 1e7)]
+    assert depths == sorted(depths) and depths[0] < depths[-1]
+    little = budget.Corpus(tokens=1e6, bytes_a_token=3.5)
+    assert budget.best_depth(1e3, little, 64, shape, rates) > depths[1]  # nothing else is left to spend time on
 
     def only_even(depth: int) -> DecoderConfig:
         if depth % 2:
             raise UsageError("does not fit")
         return shape(depth)
 
-    assert budget.deepest(1e9, 10**9, 64, only_even, 1e12) == 24
-    four_passes = budget.choose(1000.0, 640_000, 64, shape, lambda depth, batch: 0.01, depth=2, batch=8).steps
-    assert four_passes == 4 * 640_000 // (8 * 64)
+    assert budget.best_depth(1e9, MUCH, 64, only_even, rates) % 2 == 0
+    four_passes = budget.choose(1000.0, little, 64, shape, lambda depth, batch: 0.01, depth=2, batch=8).steps
+    assert four_passes == round(4 * 1_000_000 / (8 * 64))
+
+
+def test_rows_of_a_step_grow_with_the_tokens_of_the_run() -> None:
+    assert budget.rows_per_step(1e6, 256) == round(3200 / 256)
+    assert budget.rows_per_step(100, 512) == 1
+    for steps in (100, 1000, 10_000):
+        rows = budget.rows_of_steps(steps, 64)
+        assert rows == pytest.approx(budget.rows_per_step(rows * 64 * steps, 64), rel=0.02)
+
+
+@pytest.mark.parametrize("text", [1e5, 1e6, 3e6, 1e7, 1e9])
+def test_what_repeats_are_worth(text: float) -> None:
+    """Nothing is lost in the first pass, little in the next ones, and no more than 15.4 passes are ever gained."""
+    worth = scaling.worth(text, 1e6)
+    assert worth == text if text <= 1e6 else 1e6 < worth < text
+    assert worth <= 1e6 * (1 + scaling.REPEATED)
+    assert scaling.worth(2e6, 1e6) == pytest.approx(2e6, rel=0.02)
+
+
+def test_the_rule_falls_with_weights_and_text() -> None:
+    told = [scaling.bits_per_byte(weights, text) for weights, text in ((1e6, 1e6), (1e7, 1e6), (1e7, 1e7))]
+    assert told == sorted(told, reverse=True) and told[-1] > scaling.FLOOR
+    assert scaling.bits_per_byte(1e6, 1e6, hardness=2.0) == pytest.approx(2 * told[0])
+    bands = [scaling.expected(1.5, share) for share in (0.0, 0.1, 0.35, 1.0, 2.0)]
+    assert bands == sorted(bands, reverse=True) and bands[-1] == bands[-2]
+    assert bands[-1][0] < 1.5 < bands[-1][1]
+
+
+def test_text_that_packs_worse_is_harder() -> None:
+    rng = random.Random(0)
+    noise = "".join(rng.choice("abcdefghij") for _ in range(50_000)).encode()
+    assert scaling.hardness(noise) > scaling.hardness(b"the same again " * 3000)
 
 
 class Log:

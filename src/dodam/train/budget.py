@@ -65,22 +65,26 @@ def choose(
     `shape(depth)` are a candidate's sizes (UsageError where they do not fit together), `time_step(depth, batch)`
     measures a step of it. Depths not measured are taken to compute as fast as the nearest one that was; the best is
     measured in its turn, `MOST_PROBES` at most, and the best of those measured is taken."""
-    steps_of: dict[int, float] = {}  # seconds of a step
-    rows_of: dict[int, int] = {}
     rates: dict[int, float] = {}  # FLOP/s
     while len(rates) < MOST_PROBES:
         wanted = depth or best_depth(seconds, corpus, context, shape, rates)
         if wanted in rates:
             break
-        flops = flops_per_token(shape(wanted), context)
-        tokens = seconds * rate_of(wanted, rates) / flops
-        rows_of[wanted] = batch or rows_per_step(tokens, context)
-        steps_of[wanted] = time_step(wanted, rows_of[wanted])
-        rates[wanted] = flops * rows_of[wanted] * context / steps_of[wanted]
+        rows = batch or rows_per_step(
+            tokens_in(seconds, corpus, context, shape(wanted), rate_of(wanted, rates)), context
+        )
+        flops = flops_per_token(shape(wanted), context) * rows * context
+        rates[wanted] = flops / time_step(wanted, rows)
     chosen = depth or best_depth(seconds, corpus, context, shape, rates, tuple(rates))
-    per_step = rows_of[chosen] * context
-    steps = min(max(1, int(seconds / steps_of[chosen])), most_steps(corpus.tokens / per_step))
-    return Choice(depth=chosen, batch=rows_of[chosen], steps=steps, tokens=steps * per_step)
+    tokens = tokens_in(seconds, corpus, context, shape(chosen), rates[chosen])
+    per_step = (batch or rows_per_step(tokens, context)) * context
+    steps = max(1, round(tokens / per_step))
+    return Choice(depth=chosen, batch=per_step // context, steps=steps, tokens=steps * per_step)
+
+
+def tokens_in(seconds: float, corpus: Corpus, context: int, sizes: Sizes, rate: float) -> float:
+    """Tokens that are read in the time at so many FLOP/s; of a small corpus as many as are worth reading."""
+    return min(seconds * rate / flops_per_token(sizes, context), MOST_EPOCHS * corpus.tokens)
 
 
 def most_steps(steps_per_epoch: float) -> int:
@@ -109,7 +113,7 @@ def best_depth(
             sizes = shape(depth)
         except UsageError:
             continue
-        tokens = min(seconds * rate_of(depth, rates) / flops_per_token(sizes, context), MOST_EPOCHS * corpus.tokens)
+        tokens = tokens_in(seconds, corpus, context, sizes, rate_of(depth, rates))
         read, there = tokens * corpus.bytes_a_token, corpus.tokens * corpus.bytes_a_token
         found[depth] = scaling.bits_per_byte(num_block_parameters(sizes), read, there)
     return min(found, key=found.__getitem__, default=depths[0])
