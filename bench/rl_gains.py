@@ -3,7 +3,8 @@
     python bench/rl_gains.py --model MODEL --out DIR [--algorithms ppo grpo dpo] [--seeds 0 1 2] [--steps 100]
                              [--n 1000] [--ppo "FLAGS"] [--grpo "FLAGS"] [--dpo "FLAGS"]
 
-`dodam ppo` and `dodam grpo` learn from the prompts of `sample:problems` by the reward `exact`; `dodam dpo` from
+`dodam ppo` and `dodam grpo` learn from the prompts of `sample:problems` by the reward `exact` (with --easier N from so
+many of the problems that were taught too, so that these are not unlearned); `dodam dpo` from
 rankings of MODEL's own answers to --ranked of them by a simulated person who knows the right answers (as in
 feedback_sft.py). `dodam evaluate` measures MODEL and every run on --n problems with other numbers and on the bundled
 tests. Started again, what is done is kept. Prints a JSON line for each run (with the KL to MODEL in nats an answer, or
@@ -13,6 +14,7 @@ and the KL of ppo's and grpo's rounds into DIR/curves.png.
 
 import argparse
 import json
+import random
 import shlex
 import statistics
 import sys
@@ -26,6 +28,8 @@ from dodam import files, machine
 from dodam.data.sources import SAMPLE_SEED
 from dodam.errors import DodamError
 from dodam.feedback.store import open_store
+from dodam.sample import words
+from dodam.sample.split import chat_row
 from dodam.train.metrics import read_rows
 
 ALGORITHMS = ("ppo", "grpo", "dpo")
@@ -45,13 +49,25 @@ def rank_answers(options: argparse.Namespace) -> Path:
     return place
 
 
+def write_easier(place: Path, number: int) -> Path:
+    """Prompts of the tier that the corpus teaches, asked with steps; their numbers are in no test."""
+    rng, lines = random.Random(SAMPLE_SEED), []
+    for _ in range(number):
+        drawn = words.problem(rng, rng.choice(words.LANGUAGES))
+        row = chat_row("words-steps", drawn.language, words.ask(rng, drawn, steps=True))
+        lines.append(json.dumps({**row, "answer": str(drawn.answer), "metric": "number"}, ensure_ascii=False))
+    place.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return place
+
+
 def command(options: argparse.Namespace, algorithm: str, seed: int, out: Path) -> list[str]:
     """The words of a run."""
-    words = [algorithm, "--model", str(options.model), "--out", str(out), "--seed", str(seed), *on_machine(options)]
+    asked = [algorithm, "--model", str(options.model), "--out", str(out), "--seed", str(seed), *on_machine(options)]
     if algorithm == "dpo":
-        return [*words, "--data", str(options.out / "rankings.sqlite"), *shlex.split(options.dpo)]
-    words += ["--data", "sample:problems", "--reward", "exact", "--steps", str(options.steps)]
-    return [*words, *shlex.split(getattr(options, algorithm))]
+        return [*asked, "--data", str(options.out / "rankings.sqlite"), *shlex.split(options.dpo)]
+    easier = [str(write_easier(options.out / "easier.jsonl", options.easier))] if options.easier else []
+    asked += ["--data", "sample:problems", *easier, "--reward", "exact", "--steps", str(options.steps)]
+    return [*asked, *shlex.split(getattr(options, algorithm))]
 
 
 def told_of_run(out: Path) -> Row:
@@ -93,8 +109,8 @@ def draw(runs: dict[str, Path], picture: Path) -> None:
     figure.savefig(picture, dpi=100)
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    options = flags().parse_args(words)
+def main(given: Sequence[str] | None = None) -> None:
+    options = flags().parse_args(given)
     machine.use(machine.look(options.device, options.threads))
     options.out.mkdir(parents=True, exist_ok=True)
     held_back = write_held_back(options.out / "held-back", options.first, options.n, options.tasks, options.limit)
@@ -113,7 +129,8 @@ def main(words: Sequence[str] | None = None) -> None:
     lines = compared(rows, {name: told_of_run(out) for name, out in runs.items()})
     for line in lines:
         print(json.dumps(line))
-    draw({name: out for name, out in runs.items() if not name.startswith("dpo")}, options.out / "curves.png")
+    if by_rounds := {name: out for name, out in runs.items() if not name.startswith("dpo")}:
+        draw(by_rounds, options.out / "curves.png")
     also = {"steps": "steps", "KL, nats an answer": "kl", "likelier: the better answer": "preferred"}
     print(f"\n{table(lines, 'algorithm and seed', also)}")
 
@@ -125,6 +142,7 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=ALGORITHMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=100, help="of ppo and grpo")
+    parser.add_argument("--easier", type=int, default=0, help="problems that were taught, beside those of ppo and grpo")
     for algorithm in ALGORITHMS:
         parser.add_argument(f"--{algorithm}", default="", help=f"more flags of `dodam {algorithm}`, as one word")
     parser.add_argument("--ranked", type=int, default=1000, help="prompts whose answers are ranked, for dpo")
