@@ -57,7 +57,7 @@ class Training:
     budget: configs.Duration | None = None
     """Wall time for the whole command, such as 10m or 3h: the schedule follows the clock and the run ends on time."""
     batch: Annotated[int, Gt(0)] | None = None
-    """Rows per optimiser step. Default: by the size of the model."""
+    """Rows per optimiser step. Default: by the tokens of the run, in tuning by the size of the model."""
     microbatch: Annotated[int, Gt(0)] | None = None
     """Rows that are computed at one time; fewer need less memory and change nothing else. Default: all of the batch."""
     context: Annotated[int, Ge(16)] | None = None
