@@ -99,8 +99,8 @@ class Plan:
     context: Annotated[int, Ge(16)] = 2048
     """Tokens per row."""
     batch: Annotated[int, Gt(0)] | None = None
-    """Rows of a step, over all devices. Default: as `dodam pretrain` chooses by the tokens that are read, and one for each
-    device at least."""
+    """Rows of a step, over all devices. Default: as `dodam pretrain` chooses by the tokens that are read, and one for
+    each device at least."""
     microbatch: Annotated[int, Gt(0)] | None = None
     """Rows a device computes at one time. Default: all of the batch; 1 with several devices or --fit-memory."""
     tensor: Annotated[int, Gt(0)] = 1
