@@ -104,7 +104,7 @@ def read(folder: Path) -> list[Point]:
 def bytes_a_token(run_folder: Path) -> float:
     """Of the text that a run read."""
     config = files.read_json(run_folder / "config.json")
-    manifest = files.read_json(Path(config["recipe"]["data"]) / "manifest.json")
+    manifest = files.read_json(Path(config["data"]) / "manifest.json")
     info: dict[str, Any] = files.read_json(run_folder / "model" / "dodam.json")
     return manifest["splits"]["train"]["bytes"] / info["lineage"]["tokens in the data"]
 
