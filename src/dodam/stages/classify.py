@@ -19,7 +19,7 @@ from dodam import files
 from dodam.errors import UsageError
 from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.parallel import is_spread
-from dodam.stages.training import RanksTraining, Setup
+from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ NONE = Path("none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify(RanksTraining):
+class Classify(Training):
     """Teach a model to label texts or parts of them, from texts with labels."""
 
     data: Annotated[tuple[str, ...], MinLen(1)]
