@@ -80,9 +80,9 @@ def check_spread(config: "Training") -> None:
         raise UsageError("matrices of 4 bits are not sharded", where="--parallel.shard", mend=leave)
 
 
-def refuse_together(config: "Training") -> None:
-    """UsageError where several ranks shall work on the same rows in a stage that has no way to."""
-    for name in ("tensor", "pipeline"):
+def refuse_together(config: "Training", *ways: Literal["tensor", "pipeline"]) -> None:
+    """UsageError where several ranks shall work on the same rows in a way that a stage has not; none named: in any."""
+    for name in ways or ("tensor", "pipeline"):
         if getattr(config.parallel, name) > 1:
             what = "in this stage every rank has rows of its own"
             raise UsageError(what, where=f"--parallel.{name}", mend="Leave the flag out.")
