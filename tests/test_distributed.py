@@ -51,17 +51,18 @@ STAGES = {
     "dapo": ["grpo", *ASKED, "--prompts", "3", "--answers", "8", "--steps", "9", "--loss", "dapo", "--judge", "exact"],
     "long grpo": ["grpo", *ASKED, "--prompts", "4", "--answers", "4", "--steps", "40", "--checkpoint-seconds", "0"],
     "ppo": [
-        "ppo", *ASKED, "--prompts", "8", "--passes", "2", "--steps", "12", "--normalize-rewards", "--kl-target", "1",
+        "ppo", *ASKED, "--prompts", "8", "--passes", "2", "--steps", "12", "--normalize-rewards", "--kl-target", "0.01",
         "--kl-horizon", "100", "--replay", "{data}",
     ],
     "embed": ["embed", "--data", "{triplets}", "--model", "{base}", "--dropout", "0", "--steps", "11"],
     "seq2seq": [
         "seq2seq", "--data", "{pairs}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "32", "--heads", "1",
         "--batch-tokens", "100", "--dropout", "0", "--validation", "0.1", "--report-pairs", "4", "--steps", "11",
+        "--learning-rate", "0.3",
     ],
 }  # fmt: skip
 TOLD = ("loss", "validation", "tokens")
-OF_REWARDS = ("reward", "length", "entropy", "kl", "kl_coefficient", "value_loss", "replay_loss", "validation")
+OF_REWARDS = ("reward", "length", "entropy", "kl_coefficient", "value_loss", "replay_loss", "validation")
 TELLING = {"grpo": OF_REWARDS, "long grpo": OF_REWARDS, "dapo": OF_REWARDS, "ppo": OF_REWARDS}
 """What is compared of a stage where that is something else: of answers to rewards the loss begins at next to nothing,
 and which of them share a row, and so its tokens, follows from which rank has them."""
