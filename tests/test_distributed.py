@@ -52,7 +52,7 @@ STAGES = {
     "long grpo": ["grpo", *ASKED, "--prompts", "4", "--answers", "4", "--steps", "40", "--checkpoint-seconds", "0"],
     "ppo": [
         "ppo", *ASKED, "--prompts", "8", "--passes", "2", "--steps", "12", "--normalize-rewards", "--kl-target", "0.01",
-        "--kl-horizon", "100", "--replay", "{data}",
+        "--kl-horizon", "100", "--replay", "{data}", "--replay-share", "0.4",
     ],
     "embed": ["embed", "--data", "{triplets}", "--model", "{base}", "--dropout", "0", "--steps", "11"],
     "seq2seq": [
