@@ -172,7 +172,7 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
     from dodam.models.heads import freeze_language_head
     from dodam.nn.dropout import set_dropout
     from dodam.train import distributed
-    from dodam.train.contrastive import AT_ONCE, InfoNCE
+    from dodam.train.contrastive import InfoNCE
     from dodam.train.optim import OptimConfig
 
     choices = run_folder.saved_choices(config.out)
@@ -190,7 +190,7 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
     if not choices:
         choices = distributed.first(lambda: choose(config, machine, start, len(data.learned), context))
         choices |= {"data": digest}
-    distributed.share(choices["batch"])
+    distributed.share(choices["batch"])  # which the ranks have to divide, though what they share is its texts
     rows = TripletLoader(data.learned, ids, batch=choices["batch"], pad=tokenizer.pad, seed=config.seed)
     factors = parts.choose_parts(config, model)
     freeze_language_head(model)
@@ -198,7 +198,7 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
     objective = InfoNCE(
         temperature=config.temperature, pooling=choices["pooling"], dtype=machine.torch_dtype,
         dimensions=config.dimensions, microbatch=config.microbatch,
-        at_once=sys.maxsize if is_sharded(config) else AT_ONCE,  # each call of sharded weights is one of all ranks
+        at_once=sys.maxsize if is_sharded(config) else None,  # each call of sharded weights is one of all ranks
     )  # fmt: skip
     held_rows = None
     if len(data.held_back) > 1:

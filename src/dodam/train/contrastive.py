@@ -28,14 +28,14 @@ class InfoNCE:
 
     `dimensions`: the first so many numbers of the vectors are trained too, each as much as the whole (Kusupati et al.
     2022, eq. 1). `microbatch`: texts whose activations are kept at one time; None keeps those of all. `at_once`: how
-    many are computed side by side."""
+    many are computed side by side, where that is not `AT_ONCE`."""
 
     temperature: float
     pooling: Pooling
     dtype: torch.dtype = torch.float32
     dimensions: tuple[int, ...] = ()
     microbatch: int | None = None
-    at_once: int = AT_ONCE
+    at_once: int | None = None
 
     def weight(self, batch: TripletBatch) -> float:
         return len(batch.blocked_BC) / batch.share[1]
@@ -55,7 +55,7 @@ class InfoNCE:
         is taken: gradient caching (Gao, Zhang et al. 2021, GradCache, section 3.2)."""
         lengths_N, order_N = batch.real_NT.sum(1), batch.computed
         found = []
-        for picked in order_N.split(self.microbatch or self.at_once):
+        for picked in order_N.split(self.microbatch or self.at_once or AT_ONCE):
             longest = int(lengths_N[picked].max())
             ids_BT, real_BT = batch.ids_NT[picked, :longest], batch.real_NT[picked, :longest]
             inputs = (model, ids_BT, real_BT, self.pooling, self.dtype)
