@@ -19,12 +19,17 @@ from pathlib import Path
 
 import pytest
 
+from dodam import cli
+
 BOUND = 1e-3
 MODEL = ["--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "32", "--context", "32"]
 DEEPER = [{"1": "2"}.get(word, word) for word in MODEL] + ["--heads", "4", "--kv-heads", "2"]
 SHARDS = {"none": [], "full": ["--parallel.shard", "full"]}
 SHARDS["tensor"] = [*SHARDS["full"], "--parallel.tensor", "2"]
 SHARDS["pipeline"] = ["--parallel.pipeline", "2"]
+RANKED = ["--data", "{rankings}", "--model", "{base}", "--validation", "0.2"]
+ASKED = ["--data", "{chat}", "--model", "{base}", "--reward", "length:60-200", "--max-tokens", "8", "--skip-bad"]
+ASKED += ["--report-prompts", "5", "--learning-rate", "4"]
 COMMON = ["--batch", "8", "--threads", "1", "--compile", "no", "--dtype", "float32", "--validate-every", "0.5"]
 STAGES = {
     "decoder": ["pretrain", *MODEL, "--steps", "12", "--checkpoint-seconds", "0.05"],
@@ -38,7 +43,29 @@ STAGES = {
     "sft": ["sft", "--data", "{chat}", "--model", "{base}", "--replay", "{data}", "--steps", "11"],
     "sft with lora": ["sft", "--data", "{chat}", "--model", "{base}", "--lora.rank", "2", "--steps", "11"],
     "classify": ["classify", "--data", "{labels}", "--model", "{base}", "--dropout", "0", "--steps", "11"],
-}
+    "dpo": ["dpo", *RANKED, "--steps", "11"],
+    "long dpo": ["dpo", *RANKED, "--steps", "40", "--checkpoint-seconds", "0"],
+    "reward": ["reward", *RANKED, "--length-control", "balanced", "--steps", "11"],
+    "reward of two": ["reward", *RANKED, "--members", "2", "--steps", "3"],
+    "grpo": ["grpo", *ASKED, "--prompts", "4", "--answers", "4", "--steps", "12"],
+    "dapo": ["grpo", *ASKED, "--prompts", "3", "--answers", "8", "--steps", "9", "--loss", "dapo", "--judge", "exact"],
+    "long grpo": ["grpo", *ASKED, "--prompts", "4", "--answers", "4", "--steps", "40", "--checkpoint-seconds", "0"],
+    "ppo": [
+        "ppo", *ASKED, "--prompts", "8", "--passes", "2", "--steps", "12", "--normalize-rewards", "--kl-target", "0.01",
+        "--kl-horizon", "100", "--replay", "{data}", "--replay-share", "0.4",
+    ],
+    "embed": ["embed", "--data", "{triplets}", "--model", "{base}", "--dropout", "0", "--steps", "11"],
+    "seq2seq": [
+        "seq2seq", "--data", "{pairs}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "32", "--heads", "1",
+        "--batch-tokens", "100", "--dropout", "0", "--validation", "0.1", "--report-pairs", "4", "--steps", "11",
+        "--learning-rate", "0.3",
+    ],
+}  # fmt: skip
+TOLD = ("loss", "validation", "tokens")
+OF_REWARDS = ("reward", "length", "entropy", "kl_coefficient", "value_loss", "replay_loss", "validation")
+TELLING = {"grpo": OF_REWARDS, "long grpo": OF_REWARDS, "dapo": OF_REWARDS, "ppo": OF_REWARDS}
+"""What is compared of a stage where that is something else: of answers to rewards the loss begins at next to nothing,
+and which of them share a row, and so its tokens, follows from which rank has them."""
 
 
 def dodam(*words: str) -> list[str]:
@@ -91,6 +118,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             {"question": text[:30], "answer": text[30 : 40 + 4 * (number % 9)]} for number, text in enumerate(texts)
         ],
         "labels": [{"text": text, "label": kind} for text, kind in zip(texts, kinds, strict=True)],
+        "rankings": [
+            {"prompt": text[:20], "answers": [text[at : at + 9 + at % 8] for at in (20, 31, 45)], "ranks": [1, 2, 3]}
+            for text in texts[:90]
+        ],
+        "triplets": [
+            {"text": text[:24], "text2": text[12:36], **({"negative": text[40:50]} if number % 3 else {})}
+            for number, text in enumerate(texts)
+        ],
+        "pairs": [{"source": text[: 10 + n % 30], "target": text[10 : 20 + n % 30]} for n, text in enumerate(texts)],
     }
     for name, values in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in values), encoding="utf-8")
@@ -117,16 +153,13 @@ def alone(world: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> di
     return Alone()
 
 
-TOLD = ("loss", "gradient_norm", "tokens", "validation")
-
-
 def curve(out: Path, told: Sequence[str], after: int) -> dict[tuple[int, str], float]:
     """Numbers a run told of its learning, by step and name."""
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return {(row["step"], name): row[name] for row in rows for name in told if name in row and row["step"] > after}
 
 
-def differences(one: Path, other: Path, told: Sequence[str] = TOLD, after: int = 0) -> float:
+def differences(one: Path, other: Path, told: Sequence[str], after: int = 0) -> float:
     """The largest relative difference between the curves of two runs."""
     mine, others = curve(one, told, after), curve(other, told, after)
     assert mine.keys() == others.keys() and len(mine) > 2
@@ -150,6 +183,17 @@ def differences(one: Path, other: Path, told: Sequence[str] = TOLD, after: int =
         ("heads", 2, "pipeline"),
         pytest.param("heads", 4, "pipeline", marks=pytest.mark.slow),
         pytest.param("encoder of heads", 2, "tensor", marks=pytest.mark.slow),
+        ("dpo", 2, "none"),
+        pytest.param("dpo", 2, "full", marks=pytest.mark.slow),
+        pytest.param("reward", 2, "none", marks=pytest.mark.slow),
+        pytest.param("reward", 4, "full", marks=pytest.mark.slow),
+        ("grpo", 2, "none"),
+        pytest.param("dapo", 2, "none", marks=pytest.mark.slow),
+        pytest.param("ppo", 2, "none", marks=pytest.mark.slow),
+        pytest.param("ppo", 4, "none", marks=pytest.mark.slow),
+        pytest.param("embed", 2, "none", marks=pytest.mark.slow),
+        pytest.param("embed", 4, "full", marks=pytest.mark.slow),
+        pytest.param("seq2seq", 4, "none", marks=pytest.mark.slow),
     ],
 )
 def test_ranks_learn_what_one_learns(
@@ -158,20 +202,32 @@ def test_ranks_learn_what_one_learns(
     from safetensors.torch import load_file
 
     out = tmp_path / "run"
-    done = run([*command(stage, world, out, ranks, shard), "--microbatch", "2"])
+    whole = shard == "full" and stage in ("dpo", "reward", "embed")  # these compute all rows at one time there
+    done = run([*command(stage, world, out, ranks, shard), *([] if whole else ["--microbatch", "2"])])
     told = [line for line in done.stderr.splitlines() if ": step " in line]
     assert told and len(told) == len(set(told)), "more than one rank spoke"
     # Where a gradient is next to nothing Muon makes much of its rounding, in two blocks more than in one; gradients
     # themselves are compared below.
     more = 5 if stage == "heads" else 1
-    assert differences(alone[stage], out, ("loss", "validation", "tokens")) < more * BOUND
-    assert differences(alone[stage], out) < more * 5 * BOUND, "of the gradients"
+    compared = TELLING.get(stage, TOLD)
+    assert differences(alone[stage], out, compared) < more * BOUND
+    assert differences(alone[stage], out, (*compared, "gradient_norm")) < more * 5 * BOUND
     assert sorted(path.name for path in (out / "model").iterdir()) == sorted(
         path.name for path in (alone[stage] / "model").iterdir()
     )
     mine, other = (load_file(folder / "model" / "model.safetensors") for folder in (out, alone[stage]))
     assert {name: one.shape for name, one in mine.items()} == {name: one.shape for name, one in other.items()}
     assert max(float((mine[name] - other[name]).abs().max()) for name in mine) < more * 0.02
+
+
+@pytest.mark.slow
+def test_reward_models_that_judge_together(world: dict[str, str], alone: dict[str, Path], tmp_path: Path) -> None:
+    """Each is trained by all ranks, and their folder is put together once."""
+    out = tmp_path / "run"
+    run(command("reward of two", world, out, 2))
+    for member in ("members/1", "members/2"):
+        assert differences(alone["reward of two"] / member, out / member, TOLD) < BOUND
+    assert json.loads((out / "result.json").read_text())["members"] == 2
 
 
 @contextmanager
@@ -221,6 +277,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
         ("long", [(2, "full"), (1, "full")]),
         pytest.param("long", [(4, "full"), (2, "none"), (1, "none")], marks=pytest.mark.slow),
         pytest.param("long heads", [(4, "tensor"), (2, "pipeline"), (1, "none")], marks=pytest.mark.slow),
+        pytest.param("long dpo", [(2, "full"), (1, "none")], marks=pytest.mark.slow),
+        pytest.param("long grpo", [(2, "none"), (1, "none")], marks=pytest.mark.slow),
     ],
 )
 def test_a_run_goes_on_with_fewer_ranks(
@@ -245,8 +303,9 @@ def test_a_run_goes_on_with_fewer_ranks(
     assert "goes on at step" in done.stderr
     # A row of metrics tells of the steps since the run went on. Curves are furthest apart where they are steepest.
     after = 10 * (len(layouts) - 1)
-    assert differences(alone[stage], out, ("loss", "validation"), after) < 5 * BOUND
-    assert differences(alone[stage], out, ("loss", "validation", "tokens"), 30) < BOUND
+    told = TELLING.get(stage, TOLD)
+    assert differences(alone[stage], out, [name for name in told if name != "tokens"], after) < 5 * BOUND
+    assert differences(alone[stage], out, told, 30) < BOUND
     assert run(dodam("generate", str(out), "the sky", "--max-tokens", "4")).stdout
     run(dodam("export", str(out), "--to", "hf", "--out", str(tmp_path / "hf")))
     assert (tmp_path / "hf" / "model.safetensors").is_file()
@@ -420,6 +479,39 @@ def test_products_that_ranks_cannot_compute_together(
 ) -> None:
     assert told in told_by(run([*command(stage, world, tmp_path / "run", 2), *flags], 1))
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "flags", "told"),
+    [
+        ("dpo", SHARDS["tensor"], "--parallel.tensor: in this stage every rank has rows of its own. Leave the"),
+        ("reward", SHARDS["pipeline"], "--parallel.pipeline: in this stage every rank has rows of its own. Leave"),
+        ("classify", SHARDS["pipeline"], "--parallel.pipeline: in this stage every rank has rows of its own. Leave"),
+        ("embed", [*SHARDS["full"], "--microbatch", "2"], "--microbatch: ranks that hold a part of the model each"),
+        ("dpo", [*SHARDS["full"], "--microbatch", "2"], "--microbatch: ranks that hold a part of the model each"),
+        ("grpo", SHARDS["full"], "--parallel.shard: answers are written by a whole model. Leave the flag out: every"),
+        ("ppo", SHARDS["full"], "--parallel.shard: answers are written by a whole model. Leave the flag out: every"),
+        ("seq2seq", SHARDS["full"], "--parallel.shard: an encoder-decoder is not sharded. Leave the flag out: every"),
+    ],
+)
+def test_what_stages_do_not_share_over_ranks_is_refused(
+    stage: str, flags: list[str], told: str, world: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = [*command(stage, world, tmp_path / "run", 1)[3:], *flags]
+    assert cli.main(words) == 2 and told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_reward_that_fails_on_one_rank_ends_all_with_one_message(world: dict[str, str], tmp_path: Path) -> None:
+    """Whichever rank it fails on: the second answers the later half of a round's prompts."""
+    (tmp_path / "mine.py").write_text(
+        "import os\ndef odd(prompt, answer, item):\n    return float('nan') if os.environ['RANK'] == '1' else 1.0\n"
+    )
+    words = command("grpo", world, tmp_path / "run", 2)
+    words[words.index("--reward") + 1] = f"{tmp_path / 'mine.py'}:odd"
+    told = told_by(run([*words, "--validation", "0"], 1))
+    assert told.count("error: ") == 1 and "mine.py:odd gives nan, which is no number" in told
 
 
 def test_ranks_that_were_started_with_other_settings(world: dict[str, str], tmp_path: Path) -> None:

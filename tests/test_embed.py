@@ -5,6 +5,7 @@ import json
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,28 @@ def test_the_gradient_of_parts_is_that_of_the_whole_batch(kind: str, microbatch:
     assert parts[1].keys() == whole[1].keys() and "embedding.weight" in whole[1]
     for name, gradient in whole[1].items():
         torch.testing.assert_close(parts[1][name], gradient, atol=2e-5, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("microbatch", [None, 3])
+def test_the_gradients_of_shares_add_up_to_that_of_the_whole_batch(
+    microbatch: int | None, bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ranks compute them, each given what all of them computed; by size, as texts of a share stand side by side."""
+    model, batch, parts = load(bases["encoder"], ("encoder",)).model, mixed_batch(), 3
+    objective = InfoNCE(temperature=0.05, pooling="mean", dimensions=(8,), microbatch=microbatch)
+    all_ND = objective.vectors(model.train(), batch).detach()
+    monkeypatch.setattr("dodam.train.distributed.summed", lambda _: all_ND.clone())
+    shares = [replace(batch, share=(part, parts)) for part in range(parts)]
+    assert sum(map(objective.weight, shares)) == pytest.approx(objective.weight(batch))
+    assert sum(one.num_tokens for one in shares) == batch.num_tokens
+    assert sorted(torch.cat([one.computed for one in shares]).tolist()) == list(range(len(batch.ids_NT)))
+    found = [gradients(model, one, objective) for one in shares]  # each over the weight of its share
+    monkeypatch.undo()
+    loss, whole = gradients(model, batch, objective)
+    assert sum(loss for loss, _ in found) / parts == pytest.approx(loss, rel=1e-5)
+    for name, gradient in whole.items():
+        summed = sum(of_share[name] for _, of_share in found) / parts
+        torch.testing.assert_close(summed, gradient, atol=2e-5, rtol=1e-3, msg=name)
 
 
 def set_dropout(model: Any, share: float) -> Any:

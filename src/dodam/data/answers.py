@@ -274,10 +274,10 @@ class ComparedLoader:
     def batches_per_epoch(self) -> float:
         return len(self.prompts) / self.batch_size
 
-    def batch(self, step: int) -> AnswerBatch:
-        """Batch number `step` of the endless order."""
+    def batch(self, step: int, first: int = 0, taken: int | None = None) -> AnswerBatch:
+        """Batch number `step` of the endless order, or `taken` of its prompts from the `first` on."""
         count = len(self.prompts)
-        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)[first:][:taken]
         picked = [self.prompts[self.order(place // count)[place % count]] for place in places]
         return self.collate(picked)
 

@@ -207,18 +207,28 @@ class TripletBatch:
     """N texts side by side, padded on the right: B anchors, their B positives in the same order, then all negatives.
 
     The last C = N - B are the candidates. `blocked_BC` is True where a candidate is no negative of an anchor, as it
-    means the same or is the anchor itself; never at an anchor's own positive."""
+    means the same or is the anchor itself; never at an anchor's own positive. `share`: which part of the texts is
+    computed here, and how many such parts are computed elsewhere at the same time, with this one."""
 
     ids_NT: Tensor
     real_NT: Tensor
     blocked_BC: Tensor
+    share: tuple[int, int] = (0, 1)
+
+    @property
+    def computed(self) -> Tensor:
+        """The numbers of the texts that are computed here, shorter ones first."""
+        part, parts = self.share
+        return self.real_NT.sum(1).argsort(stable=True)[part::parts]
 
     @property
     def num_tokens(self) -> int:
-        return int(self.real_NT.sum())
+        """Of the texts that are computed here."""
+        return int(self.real_NT[self.computed].sum())
 
     def to(self, device: str | torch.device) -> "TripletBatch":
-        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
 class TripletLoader:
@@ -242,8 +252,8 @@ class TripletLoader:
     def batches_per_epoch(self) -> float:
         return len(self.rows_R3) / self.batch_size
 
-    def batch(self, step: int) -> TripletBatch:
-        """Batch number `step` of the endless order."""
+    def batch(self, step: int, share: tuple[int, int] = (0, 1)) -> TripletBatch:
+        """Batch number `step` of the endless order; `share` as in `TripletBatch`."""
         count = len(self.rows_R3)
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
         rows_B3 = self.rows_R3[[self.order(place // count)[place % count] for place in places]]
@@ -255,7 +265,7 @@ class TripletLoader:
         for row, number in enumerate(numbers_N):
             ids_NT[row, : len(self.ids[number])] = self.ids[number]
             real_NT[row, : len(self.ids[number])] = True
-        return TripletBatch(*map(torch.from_numpy, (ids_NT, real_NT, blocked(rows_B3))))
+        return TripletBatch(*map(torch.from_numpy, (ids_NT, real_NT, blocked(rows_B3))), share=share)
 
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, epoch)).permutation(len(self.rows_R3))

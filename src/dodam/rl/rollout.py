@@ -125,6 +125,8 @@ def answers_to(
     dtype: torch.dtype = torch.float32,
 ) -> list[Answer]:
     """`write` for prompts, with the texts of the answers, cleaned as every text is that is learned from."""
+    if not prompts:
+        return []
     written = write(
         model, [one.ids for one in prompts], seeds, stop_ids=stop_ids, max_tokens=max_tokens, temperature=temperature,
         dtype=dtype,

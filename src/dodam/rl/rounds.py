@@ -3,6 +3,9 @@
 In comes a step's number, out come its batches. A round is made at its first step, with the weights as they then are;
 which prompts, which seeds and which rows a step gets are functions of the numbers of round and step. So a checkpoint
 between two rounds is all that going on needs.
+
+Of many ranks each answers its share of the prompts and rewards what it wrote; then all know all answers, and make the
+same of them. Of a step's rows each gets its share.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +23,7 @@ from dodam.rl.prompts import Prompt
 from dodam.rl.rewards import Asked, Mixture
 from dodam.rl.rollout import Answer, answers_to, batch_of, groups_of, seed_of
 from dodam.rl.watch import Watch
+from dodam.train import distributed
 from dodam.train.policy import RolloutBatch
 
 
@@ -102,7 +106,8 @@ class Rounds:
         together = self.num_answers if self.batch % self.num_answers == 0 else 1
         order = np.random.default_rng((self.seed, 1, number, turn)).permutation(self.num_rows // together)
         order = (order[:, None] * together + np.arange(together)).flatten()
-        rows = order[part * self.batch : (part + 1) * self.batch].tolist()
+        mine, count = distributed.share(self.batch)
+        rows = order[part * self.batch :][mine : mine + count].tolist()
         groups = groups_of(rewarded.answers, rows, self.microbatch, share=may_share(self.model))
         return [batch_of(rewarded.answers, group, self.tokenizer.pad, **of_tokens) for group in groups]
 
@@ -139,12 +144,26 @@ class Rounds:
         """The prompts of an attempt, each answered `num_answers` times."""
         chosen = [self.prompts[one] for one in self.chosen(number, attempt) for _ in range(self.num_answers)]
         seeds = [seed_of(self.seed, number, attempt, row) for row in range(len(chosen))]
-        answers = answers_to(
-            self.model, self.tokenizer, chosen, seeds, stop_ids=self.sampling.stop_ids,
-            max_tokens=self.sampling.max_tokens, temperature=self.sampling.temperature, dtype=self.sampling.dtype,
-        )  # fmt: skip
-        rewards = self.reward([asked(one) for one in answers])
+
+        def written() -> list[tuple[list[int], bool, str, float]]:
+            rows = self.rows_of_mine()
+            answers = answers_to(
+                self.model, self.tokenizer, [chosen[row] for row in rows], [seeds[row] for row in rows],
+                stop_ids=self.sampling.stop_ids, max_tokens=self.sampling.max_tokens,
+                temperature=self.sampling.temperature, dtype=self.sampling.dtype,
+            )  # fmt: skip
+            rewards = self.reward([asked(one) for one in answers])
+            return [(one.ids, one.ended, one.text, reward) for one, reward in zip(answers, rewards, strict=True)]
+
+        told = distributed.shares(written)
+        answers = [Answer(prompt, *one[:3]) for prompt, one in zip(chosen, told, strict=True)]
+        rewards = [reward for *_, reward in told]
         return Rewarded(answers, rewards, torch.tensor([self.shaped(*pair) for pair in zip(answers, rewards)]))  # noqa: B905
+
+    def rows_of_mine(self) -> range:
+        """Of a round's answers those that this rank writes and judges: all to some of its prompts."""
+        mine = distributed.part(self.num_prompts)
+        return range(mine.start * self.num_answers, mine.stop * self.num_answers)
 
     def shaped(self, answer: Answer, reward: float) -> float:
         """The reward less what is taken off for how the answer ends."""

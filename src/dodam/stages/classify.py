@@ -18,8 +18,8 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from dodam import files
 from dodam.errors import UsageError
 from dodam.stages import compiling, parts, run_folder, training
-from dodam.stages.parallel import is_spread
-from dodam.stages.training import RanksTraining, Setup
+from dodam.stages.parallel import is_spread, refuse_together
+from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ NONE = Path("none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify(RanksTraining):
+class Classify(Training):
     """Teach a model to label texts or parts of them, from texts with labels."""
 
     data: Annotated[tuple[str, ...], MinLen(1)]
@@ -226,6 +226,7 @@ def card_of(config: Classify, task: Task, lineage: dict[str, Any]) -> dict[str, 
 def check_options(config: Classify) -> None:
     """UsageError for options that do not go together."""
     check_task_options(config)
+    refuse_together(config, "pipeline")
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     if config.model == NONE and config.lora.rank:

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Lt
 
 from dodam.errors import UsageError
 from dodam.stages import compiling, parts, run_folder, training
-from dodam.stages.ranked import RankedTraining, check_reading
+from dodam.stages.ranked import RankedTraining, check_ranks, check_reading, rows_at_once
 from dodam.stages.training import Setup
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dodam.data.judged import Judged
     from dodam.folder import LoadedModel
     from dodam.machine import Machine
+    from dodam.stages.logprobs import Likelihoods
     from dodam.stages.ranked import Data
 
 DEFAULT_BATCH = 32
@@ -83,14 +84,17 @@ def run(config: Dpo) -> dict[str, Any]:
     if done and "report" in done:
         return done
     from dodam.stages import preferred, ranked
+    from dodam.train import distributed
 
-    data = ranked.read(config, "dpo", DEFAULT_VALIDATION)
-    return preferred.finish(config, data, done or train(config, data))
+    data = distributed.in_turn(lambda: ranked.read(config, "dpo", DEFAULT_VALIDATION))
+    result = done or train(config, data)
+    return distributed.first(lambda: preferred.finish(config, data, result))
 
 
 def check_options(config: Dpo) -> None:
     """UsageError for options that do not go together."""
     compiling.refuse_compiling(config, "answers")
+    check_ranks(config)
     check_reading(config)
     if config.gamma is not None and config.loss != "simpo":
         raise UsageError(f"{config.loss} has no gamma", where="--gamma", mend="Leave it out.")
@@ -102,12 +106,13 @@ def check_options(config: Dpo) -> None:
 
 def train(config: Dpo, data: "Data") -> dict[str, Any]:
     """From rankings to the folder of the aligned model."""
-    from dodam.data.answers import ROWS_AT_ONCE, Compared, ComparedLoader
+    from dodam.data.answers import Compared, ComparedLoader
     from dodam.data.conversation import template_of
     from dodam.folder import load_model
     from dodam.generate.scorer import shared_tokens
     from dodam.stages import preferred, ranked
     from dodam.stages.validation import answers
+    from dodam.train import distributed
     from dodam.train.optim import OptimConfig
     from dodam.train.preference import PreferenceLoss
 
@@ -123,7 +128,9 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
     digest = data.digest + tokenizer.fingerprint
     run_folder.same_data(config, choices, digest)
     if not choices:
-        choices = choose(config, machine, loaded, len(data.learned), context) | {"data": digest}
+        choices = distributed.first(lambda: choose(config, machine, loaded, len(data.learned), context))
+        choices |= {"data": digest}
+    mine = distributed.share(choices["batch"])
     loaders = {"batch": choices["batch"], "pad": tokenizer.pad, "shared": shared_tokens(model)}
 
     def loader(name: str, prompts: "Sequence[Judged]", steps: int | None, **more: int) -> ComparedLoader:
@@ -132,13 +139,16 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
         rows = ComparedLoader(compared, **loaders, **more)
         read = range(len(compared)) if steps is None else rows.read_by(steps)
         its = [encoded[place] for place in read]
-        known = preferred.reference(config, loaded, name, choices["data"], its, machine) if its else []
+        known: list[Likelihoods] = []
+        if its:
+            told = (config, loaded, name, choices["data"], its, machine)
+            known = distributed.in_turn(lambda: preferred.reference(*told))
         for place, one in zip(read, known, strict=True):
             compared[place] = compared[place]._replace(reference=one.sums_A.tolist())
         return rows
 
     steps = (None if config.budget is not None else choices["steps"]) if config.refers else 0
-    rows = loader("learned", data.learned, steps, seed=config.seed, at_once=config.microbatch or ROWS_AT_ONCE)
+    rows = loader("learned", data.learned, steps, seed=config.seed, at_once=rows_at_once(config))
     held_rows = loader("held-back", data.held_back, None, seed=0)
     questions = [ids for _, ids in preferred.questions(loaded, data.held_back, context)]
     factors = parts.choose_parts(config, model)
@@ -150,7 +160,7 @@ def train(config: Dpo, data: "Data") -> dict[str, Any]:
     setup = Setup(
         model=model,
         tokenizer=tokenizer,
-        batches=lambda step: [rows.batch(step)],
+        batches=lambda step: [rows.batch(step, *mine)],
         objective=replace(plain, keep=config.microbatch is None),
         optim=OptimConfig(**choices["optim"]),
         loop=training.loop_bounds(config, choices, rows.batches_per_epoch),
@@ -178,7 +188,9 @@ def encode(
 
 def choose(config: Dpo, machine: "Machine", loaded: "LoadedModel", num_prompts: int, context: int) -> dict[str, Any]:
     """All that a run is begun with; saved at step 0."""
-    batch = min(config.batch or DEFAULT_BATCH, num_prompts)
+    from dodam.train.distributed import divisible
+
+    batch = min(config.batch or divisible(DEFAULT_BATCH), num_prompts)
     return {
         "machine": machine.to_dict(),
         "context": context,

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt, MinLen
 
-from dodam import files
+from dodam import files, ranks
 from dodam.errors import DataError, UsageError
 from dodam.stages import compiling, parts, run_folder, training
+from dodam.stages.parallel import is_sharded, refuse_together
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -96,13 +97,20 @@ def run(config: Embed) -> dict[str, Any]:
     done = run_folder.open_run(config, "embed")
     if done and "report" in done:
         return done
+    from dodam.train import distributed
+
     data = read(config)
-    return finish(config, data, done or train(config, data))
+    result = done or train(config, data)
+    return distributed.first(lambda: finish(config, data, result))
 
 
 def check_options(config: Embed) -> None:
     """UsageError for options that do not go together."""
     compiling.refuse_compiling(config, "texts")
+    refuse_together(config)
+    if config.parallel.shard == "full" and config.microbatch:
+        what = "ranks that hold a part of the model each compute all their texts at one time"
+        raise UsageError(what, where="--microbatch", mend="Leave it out, or --parallel.shard.")
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     if config.dev and config.validation is not None:
@@ -163,6 +171,7 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
     from dodam.generate.classifier import encode_texts
     from dodam.models.heads import freeze_language_head
     from dodam.nn.dropout import set_dropout
+    from dodam.train import distributed
     from dodam.train.contrastive import InfoNCE
     from dodam.train.optim import OptimConfig
 
@@ -179,7 +188,9 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
         print(f"embed: {num_cut} texts are longer than {context} tokens and were cut.", file=sys.stderr)
     ids = {text: one.ids for text, one in zip(texts, encoded, strict=True)}
     if not choices:
-        choices = choose(config, machine, start, len(data.learned), context) | {"data": digest}
+        choices = distributed.first(lambda: choose(config, machine, start, len(data.learned), context))
+        choices |= {"data": digest}
+    distributed.share(choices["batch"])  # which the ranks have to divide, though what they share is its texts
     rows = TripletLoader(data.learned, ids, batch=choices["batch"], pad=tokenizer.pad, seed=config.seed)
     factors = parts.choose_parts(config, model)
     freeze_language_head(model)
@@ -187,6 +198,7 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
     objective = InfoNCE(
         temperature=config.temperature, pooling=choices["pooling"], dtype=machine.torch_dtype,
         dimensions=config.dimensions, microbatch=config.microbatch,
+        at_once=sys.maxsize if is_sharded(config) else None,  # each call of sharded weights is one of all ranks
     )  # fmt: skip
     held_rows = None
     if len(data.held_back) > 1:
@@ -194,13 +206,13 @@ def train(config: Embed, data: Data) -> dict[str, Any]:
     setup = Setup(
         model=model,
         tokenizer=tokenizer,
-        batches=lambda step: [rows.batch(step)],
+        batches=lambda step: [rows.batch(step, (ranks.replica(), ranks.replicas()))],
         objective=objective,
         optim=OptimConfig(**choices["optim"]),
         loop=training.loop_bounds(config, choices, rows.batches_per_epoch),
         validate=(lambda model: held_back_loss(model, data, held_rows, objective)) if held_rows else None,
         unit="nats per row",
-        sample=lambda _: neighbours(start, data, choices),
+        sample=lambda model: neighbours(replace(start, model=model), data, choices),
         chat_template=None,
         card={
             "base": str(config.model),
@@ -242,8 +254,9 @@ def choose(config: Embed, machine: "Machine", start: "Embedder", num_rows: int, 
     """All that a run is begun with; saved at step 0."""
     from dodam.generate.embedder import holds_embedder
     from dodam.models.decoder import Decoder
+    from dodam.train.distributed import divisible
 
-    batch = min(config.batch or DEFAULT_BATCH, num_rows)
+    batch = min(config.batch or divisible(DEFAULT_BATCH), num_rows)
     usual = "last" if isinstance(start.model, Decoder) else "mean"
     found = start.pooling if holds_embedder(config.model) else usual
     return {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dodam import files
 from dodam.data.preferences import kept_rows
 from dodam.generate.scorer import MEMBER
+from dodam.train import distributed
 
 if TYPE_CHECKING:
     from dodam.stages.reward import Reward
@@ -26,6 +27,11 @@ def train_members(config: "Reward", run: "Callable[[Reward], dict[str, Any]]") -
     for number in range(config.members):
         out = config.out / "members" / str(number + 1)
         results.append(run(replace(config, members=1, caution=0.0, out=out, seed=config.seed + number, **same)))
+    return distributed.first(lambda: put_together(config, results))
+
+
+def put_together(config: "Reward", results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write the folder of all members; what is told of it."""
     with files.new_dir(config.out / "model") as folder:
         for number in range(config.members):
             source = config.out / "members" / str(number + 1) / "model"

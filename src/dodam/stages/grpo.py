@@ -17,7 +17,7 @@ from dodam.stages.policy import PolicyTraining, Stage
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dodam.rl.rounds import Rewarded
+    from dodam.rl.rounds import Rewarded, Rounds
     from dodam.train.policy import Averaged
 
 Loss = Literal["grpo", "dr-grpo", "dapo"]
@@ -84,7 +84,7 @@ def run(config: Grpo) -> dict[str, Any]:
             end_penalty=config.end_penalty,
             overlong=overlong if config.loss == "dapo" or config.overlong is not None else 0,
         ),
-        judge=lambda rewarded: judge(rewarded, stage, model, kl=kl, again=rounds.steps > 1),
+        judge=lambda rewarded: judge(rewarded, stage, rounds, kl=kl, again=rounds.steps > 1),
         watch=policy.watch_of(stage, model, objective.sums, Penalty(kl)),
         seed=config.seed,
         num_prompts=config.prompts,
@@ -99,16 +99,19 @@ def run(config: Grpo) -> dict[str, Any]:
     return policy.train(stage, rounds, objective, factors=factors, shown=shown)
 
 
-def judge(rewarded: "Rewarded", stage: Stage, model: Any, *, kl: float, again: bool) -> "dict[str, Tensor | None]":
+def judge(
+    rewarded: "Rewarded", stage: Stage, rounds: "Rounds", *, kl: float, again: bool
+) -> "dict[str, Tensor | None]":
     """The advantage of each token, that of its answer; the reference's log-probabilities where they count, and, where
     the weights will have changed before all answers are learned from, those they were drawn with."""
     import torch
 
     from dodam.rl.advantage import group_advantages
     from dodam.rl.rollout import at_rest, batch_of, of_answers, real_tokens
+    from dodam.train import distributed
     from dodam.train.policy import told
 
-    config, answers = stage.config, rewarded.answers
+    config, answers, model = stage.config, rewarded.answers, rounds.model
     assert isinstance(config, Grpo)
     real_BA = real_tokens(answers)
     advantages_B = group_advantages(rewarded.scores, config.answers, normalize=config.loss != "dr-grpo")
@@ -116,11 +119,14 @@ def judge(rewarded: "Rewarded", stage: Stage, model: Any, *, kl: float, again: b
     reference_BA = torch.zeros(real_BA.shape) if kl else None
     if again or kl:
         with at_rest(model):
-            for bundles in stage.groups(answers):
+            for bundles in stage.groups(answers, rounds.rows_of_mine()):
                 batch = batch_of(answers, bundles, stage.loaded.tokenizer.pad).to(stage.machine.device)
                 if old_BA is not None:
                     logprobs_BT, _ = told(model, batch, stage.dtype, config.temperature, entropy=False)
                     of_answers(logprobs_BT, answers, bundles, old_BA)
                 if reference_BA is not None:
                     of_answers(stage.reference.logprobs(batch), answers, bundles, reference_BA)
+        for told_BA in (old_BA, reference_BA):
+            if told_BA is not None:
+                distributed.summed(told_BA)  # each rank told its rows, and zeros elsewhere
     return {"advantages": advantages_B[:, None] * real_BA, "old": old_BA, "reference": reference_BA}

@@ -39,14 +39,9 @@ class Parallel:
 ONE = Parallel()
 
 
-def parallel_of(config: "Training") -> Parallel:
-    """How a stage's ranks share the work; of a stage that runs as one process, as one does."""
-    return getattr(config, "parallel", ONE)
-
-
 def is_sharded(config: "Training") -> bool:
     """Whether a run's weights are spread over ranks. On one rank they are not, whatever was asked for."""
-    return parallel_of(config).shard == "full" and ranks.started() > 1
+    return config.parallel.shard == "full" and ranks.started() > 1
 
 
 def is_spread(config: "Training") -> bool:
@@ -59,9 +54,9 @@ def meet(config: "Training") -> None:
     from dodam import machine as machines
     from dodam.train import distributed
 
-    distributed.start(machines.look(config.device).device, configs.seconds(parallel_of(config).timeout))
+    distributed.start(machines.look(config.device).device, configs.seconds(config.parallel.timeout))
     check_together(config)
-    ranks.set_together(tensor=parallel_of(config).tensor, pipeline=parallel_of(config).pipeline)
+    ranks.set_together(tensor=config.parallel.tensor, pipeline=config.parallel.pipeline)
     if config.batch is not None:
         distributed.share(config.batch)
     if is_spread(config):
@@ -85,9 +80,23 @@ def check_spread(config: "Training") -> None:
         raise UsageError("matrices of 4 bits are not sharded", where="--parallel.shard", mend=leave)
 
 
+def refuse_together(config: "Training", *ways: Literal["tensor", "pipeline"]) -> None:
+    """UsageError where several ranks shall work on the same rows in a way that a stage has not; none named: in any."""
+    for name in ways or ("tensor", "pipeline"):
+        if getattr(config.parallel, name) > 1:
+            what = "in this stage every rank has rows of its own"
+            raise UsageError(what, where=f"--parallel.{name}", mend="Leave the flag out.")
+
+
+def refuse_sharding(config: "Training", why: str) -> None:
+    """UsageError where weights shall be spread over ranks in a stage that needs whole ones."""
+    if config.parallel.shard != "none":
+        raise UsageError(why, where="--parallel.shard", mend="Leave the flag out: every rank holds all of the model.")
+
+
 def check_together(config: "Training") -> None:
     """UsageError where ranks cannot work on the same rows in the way they are told to."""
-    asked = parallel_of(config)
+    asked = config.parallel
     for where, number in (("--parallel.tensor", asked.tensor), ("--parallel.pipeline", asked.pipeline)):
         if number == 1:
             continue

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
 
+from dodam import ranks
 from dodam.errors import UsageError
 from dodam.stages import compiling, run_folder, training
+from dodam.stages.parallel import refuse_sharding, refuse_together
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -100,62 +102,76 @@ class Stage:
         return self.machine.torch_dtype
 
     def measure(self, model: Any) -> "Measured | None":
-        """Answer the held-back prompts; None where there are none."""
-        from dodam.rl.rounds import asked
+        """Answer the held-back prompts, each rank its share; None where there are none."""
         from dodam.rl.watch import Measured, standard_error
+        from dodam.train import distributed
 
         if not self.held_back:
             return None
-        answers = self.answer(model, self.held_back, temperature=0.0)
-        rewards = self.reward([asked(one) for one in answers])
-        judged = self.judge([asked(one) for one in answers]) if self.judge is not self.reward else rewards
-        count = len(answers)
+        told = distributed.shares(lambda: self.judged(model, distributed.part(len(self.held_back))))
+        rewards, judged, lengths, ended = map(list, zip(*told, strict=True))
+        count, num_drawn = len(told), min(KL_PROMPTS, len(self.held_back))
+        kl = distributed.shares(lambda: [self.kl(model, distributed.part(num_drawn))])
         return Measured(
             reward=sum(rewards) / count,
             judge=sum(judged) / count,
             error=standard_error(judged),
-            length=sum(len(one.ids) for one in answers) / count,
-            ended=sum(one.ended for one in answers) / count,
-            kl=self.kl(model, self.answer(model, self.held_back[:KL_PROMPTS], temperature=self.config.temperature)),
+            length=sum(lengths) / count,
+            ended=sum(ended) / count,
+            kl=sum(kl) / num_drawn,
             num_prompts=count,
         )
 
-    def answer(self, model: Any, prompts: "list[Prompt]", *, temperature: float) -> "list[Answer]":
-        """Answers to held-back prompts, the same ones for the same weights."""
+    def judged(self, model: Any, places: range) -> list[tuple[float, float, int, bool]]:
+        """Of greedy answers to the held-back prompts at some places: reward, what is judged of it, length, whether it
+        ended."""
+        from dodam.rl.rounds import asked
+
+        answers = self.answer(model, self.held_back, places, temperature=0.0)
+        rewards = self.reward([asked(one) for one in answers])
+        judged = self.judge([asked(one) for one in answers]) if self.judge is not self.reward else rewards
+        lengths, ended = [len(one.ids) for one in answers], [one.ended for one in answers]
+        return list(zip(rewards, judged, lengths, ended, strict=True))
+
+    def answer(self, model: Any, prompts: "list[Prompt]", places: range, *, temperature: float) -> "list[Answer]":
+        """Answers to the prompts at some places, the same ones for the same weights."""
         from dodam.rl.rollout import answers_to, seed_of
 
-        seeds = [seed_of(self.config.seed, -1, place) for place in range(len(prompts))]
+        seeds = [seed_of(self.config.seed, -1, place) for place in places]
+        prompts = [prompts[place] for place in places]
         return answers_to(
             model, self.loaded.tokenizer, prompts, seeds, stop_ids=self.sampling.stop_ids,
             max_tokens=self.sampling.max_tokens, temperature=temperature, dtype=self.dtype,
         )  # fmt: skip
 
-    def kl(self, model: Any, answers: "list[Answer]") -> float:
-        """Nats per answer, of answers drawn from the model: log(model / reference), summed over each."""
+    def kl(self, model: Any, places: range) -> float:
+        """Nats of answers drawn from the model to the held-back prompts at some places: log(model / reference), summed
+        over all of them."""
         from dodam.rl.rollout import at_rest, batch_of
         from dodam.train.policy import told
 
+        answers = self.answer(model, self.held_back, places, temperature=self.config.temperature)
         total = 0.0
         with at_rest(model):
-            for bundles in self.groups(answers):
+            for bundles in self.groups(answers, range(len(answers))):
                 batch = batch_of(answers, bundles, self.loaded.tokenizer.pad).to(self.machine.device)
                 mine, _ = told(model, batch, self.dtype, self.config.temperature, entropy=False)
                 total += float((mine - self.reference.logprobs(batch)).sum())
-        return total / len(answers)
+        return total
 
-    def groups(self, answers: "list[Answer]") -> list[list[list[int]]]:
-        """All answers in microbatches."""
+    def groups(self, answers: "list[Answer]", rows: range) -> list[list[list[int]]]:
+        """Some of the answers in microbatches."""
         from dodam.models.answers import may_share
         from dodam.rl.rollout import groups_of
 
-        share = may_share(self.loaded.model)
-        return groups_of(answers, range(len(answers)), self.config.microbatch, share=share)
+        return groups_of(answers, rows, self.config.microbatch, share=may_share(self.loaded.model))
 
     def samples(self, model: Any) -> list[list[str | float]]:
         """Greedy answers to a few prompts, each with its reward."""
         from dodam.rl.rounds import asked
 
-        answers = self.answer(model, (self.held_back or self.learned)[:SHOWN_PROMPTS], temperature=0.0)
+        shown = (self.held_back or self.learned)[:SHOWN_PROMPTS]
+        answers = self.answer(model, shown, range(len(shown)), temperature=0.0)
         rewards = self.reward([asked(one) for one in answers])
         return [[one.text, reward] for one, reward in zip(answers, rewards, strict=True)]
 
@@ -179,6 +195,7 @@ def begin(config: PolicyTraining, name: str) -> Stage:
     from dodam.rl.reference import Reference, load_reference
     from dodam.rl.rewards import mixture
     from dodam.rl.rounds import Sampling
+    from dodam.train import distributed
 
     choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
@@ -197,7 +214,8 @@ def begin(config: PolicyTraining, name: str) -> Stage:
     digest = digest_of(config, fingerprint([*learned, *held_back]), loaded)
     run_folder.same_data(config, choices, digest)
     if not choices:
-        choices = choose(config, machine, loaded, len(learned), max_tokens) | {"context": context, "data": digest}
+        choices = distributed.first(lambda: choose(config, machine, loaded, len(learned), max_tokens))
+        choices |= {"context": context, "data": digest}
     reward = mixture(config.reward, machine.device)
     frozen = loaded.model
     if not config.lora.rank:
@@ -261,6 +279,8 @@ def check_options(config: PolicyTraining) -> None:
     from dodam.rl import rewards
 
     compiling.refuse_compiling(config, "answers")
+    refuse_together(config)
+    refuse_sharding(config, "answers are written by a whole model")
     if config.dev and config.validation is not None:
         raise UsageError("what is measured on is named by --dev", where="--validation", mend="Give one of the two.")
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
@@ -269,6 +289,9 @@ def check_options(config: PolicyTraining) -> None:
     if rows % (config.batch or rows):
         what = f"a round has {rows} answers (--prompts times --answers), which {config.batch} do not divide"
         raise UsageError(what, where="--batch", mend="Give a divisor.")
+    if config.batch is None and rows % ranks.world():
+        what = f"a round has {rows} answers (--prompts times --answers), which {ranks.world()} ranks do not divide"
+        raise UsageError(what, where="--prompts", mend="Give a multiple.")
     rewards.check([*config.reward, *config.judge])
 
 
@@ -277,15 +300,12 @@ def digest_of(config: PolicyTraining, prompts: str, loaded: "LoadedModel") -> st
     from dodam import files
     from dodam.data.shards import ensure_shards
     from dodam.rl.rewards import fingerprint
+    from dodam.train import distributed
 
     weights = "".join(files.xxh3(path) for path in sorted(loaded.path.glob("*.safetensors")))
     replay = getattr(config, "replay", None)
-    return (
-        prompts
-        + weights
-        + fingerprint(config.reward)
-        + (ensure_shards(replay, loaded.tokenizer).fingerprint if replay else "")
-    )
+    text = distributed.in_turn(lambda: ensure_shards(replay, loaded.tokenizer)).fingerprint if replay else ""
+    return prompts + weights + fingerprint(config.reward) + text
 
 
 def choose(
@@ -310,10 +330,11 @@ def choose(
 def watch_of(stage: Stage, model: Any, sums: Any, penalty: Any) -> "Watch":
     """The ledger of a run, with what is measured and written before the first step; saved with step 0."""
     from dodam.rl.watch import Measured, Watch
+    from dodam.train import distributed
 
     if "samples" not in stage.choices:
-        before = stage.measure(model)
-        stage.choices |= {"before": asdict(before) if before else None, "samples": stage.samples(model)}
+        before, samples = stage.measure(model), distributed.first(lambda: stage.samples(model))
+        stage.choices |= {"before": asdict(before) if before else None, "samples": samples}
         if before:
             told = f"before the first step {before.judge:.4f} ± {2 * before.error:.4f} on {before.num_prompts}"
             print(f"{stage.name}: {told} held-back prompts.", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from dodam import ranks
 from dodam.errors import UsageError
 from dodam.stages import parts, policy, run_folder
 from dodam.stages.policy import PolicyTraining, Stage
@@ -105,7 +106,7 @@ def run(config: Ppo) -> dict[str, Any]:
         reward=stage.reward,
         sampling=stage.sampling,
         shaping=Shaping(end_penalty=config.end_penalty),
-        judge=lambda rewarded: judge(rewarded, stage, model, watch),
+        judge=lambda rewarded: judge(rewarded, stage, rounds, watch),
         watch=watch,
         seed=config.seed,
         num_prompts=config.prompts,
@@ -181,25 +182,28 @@ def value_trunk(path: Path, stage: Stage) -> Any:
     return trunk
 
 
-def judge(rewarded: "Rewarded", stage: Stage, model: Any, watch: "Watch") -> "dict[str, Tensor | None]":
+def judge(rewarded: "Rewarded", stage: Stage, rounds: "Rounds", watch: "Watch") -> "dict[str, Tensor | None]":
     """For each token of a round's answers: log-probability when it was drawn, value, advantage, return."""
     import torch
 
     from dodam.rl import advantage
     from dodam.rl.rollout import at_rest, batch_of, of_answers, real_tokens
+    from dodam.train import distributed
     from dodam.train.policy import judged
 
-    config, answers = stage.config, rewarded.answers
+    config, answers, model = stage.config, rewarded.answers, rounds.model
     assert isinstance(config, Ppo)
     real_BA = real_tokens(answers)
     old_BA, reference_BA, values_BA = (torch.zeros(real_BA.shape) for _ in range(3))
     with at_rest(model):
-        for bundles in stage.groups(answers):
+        for bundles in stage.groups(answers, rounds.rows_of_mine()):
             batch = batch_of(answers, bundles, stage.loaded.tokenizer.pad).to(stage.machine.device)
             logprobs_BT, _, values_BT = judged(model, batch, stage.dtype, config.temperature, entropy=False)
             of_answers(logprobs_BT, answers, bundles, old_BA)
             of_answers(values_BT, answers, bundles, values_BA)
             of_answers(stage.reference.logprobs(batch), answers, bundles, reference_BA)
+    for told_BA in (old_BA, reference_BA, values_BA):
+        distributed.summed(told_BA)  # each rank told its rows, and zeros elsewhere
     kl_BA = (old_BA - reference_BA) * real_BA
     scores_B = scaled(rewarded.scores, config, watch)
     rewards_BA = advantage.token_rewards(scores_B, kl_BA, real_BA, watch.penalty.coefficient)
@@ -232,22 +236,28 @@ def with_replay(config: Ppo, stage: Stage, rounds: "Rounds") -> Any:
     from dodam.data.batch import IGNORED
     from dodam.data.loader import RowLoader, token_batch
     from dodam.data.shards import ensure_shards
+    from dodam.train import distributed
     from dodam.train.policy import ReplayBatch
 
     if config.replay is None:
         return rounds.batches
-    shards = ensure_shards(config.replay, stage.loaded.tokenizer)
+    replay = config.replay
+    shards = distributed.in_turn(lambda: ensure_shards(replay, stage.loaded.tokenizer))
     rows = RowLoader(shards.split("train"), stage.choices["context"], config.seed + 1)
     batch, microbatch = stage.choices["batch"], config.microbatch or stage.choices["batch"]
     share, weight = config.replay_share or REPLAY_SHARE, config.replay_weight or REPLAY_WEIGHT
     count = max(1, round(batch * share / (1 - share)))
+    if count < ranks.world():
+        what = f"{count} rows of text in a step are fewer than {ranks.world()} ranks"
+        raise UsageError(what, where="--replay-share", mend="Give more, or a larger --batch.")
 
     def batches(step: int) -> "list[RolloutBatch | ReplayBatch]":
         answered = rounds.batches(step)
-        text = token_batch(rows.rows(step * count, count))
-        num_answered = sum(float(one.answered_BT.sum()) for one in answered)
+        taken, mine = rows.rows(step * count, count), distributed.part(count)
+        text = token_batch(taken[mine.start : mine.stop])
+        (num_answered,) = distributed.over_replicas(sum(float(one.answered_BT.sum()) for one in answered))
         # The loop divides all by the answers' tokens: this makes it the mean over the text's.
-        scale = weight * num_answered / float((text.labels_BT != IGNORED).sum())
+        scale = weight * num_answered / float((token_batch(taken).labels_BT != IGNORED).sum())
         return [*answered, *(ReplayBatch(part, scale) for part in text.split(microbatch))]
 
     return batches

@@ -21,7 +21,7 @@ from dodam.stages import compiling, expected, parts, run_folder, training
 from dodam.stages.architecture import build, check_architecture, kinds, row_length, sizes
 from dodam.stages.parallel import is_spread
 from dodam.stages.start import encoder_decoder_rates, load_start
-from dodam.stages.training import RanksTraining, Setup
+from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ OF_FRESH = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(RanksTraining):
+class Pretrain(Training):
     """Train a language model on a data folder, from nothing or from a model."""
 
     data: Path

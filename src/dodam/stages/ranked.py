@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Gt, Lt, MinLen
 
 from dodam.errors import DataError, UsageError
+from dodam.stages.parallel import is_sharded, refuse_together
 from dodam.stages.training import Training
 
 if TYPE_CHECKING:
@@ -170,6 +171,22 @@ def check_head(freeze: Sequence[str]) -> None:
     for pattern in freeze:
         if fnmatchcase("classifier.output.weight", pattern):
             raise UsageError(f"{pattern} would freeze the head, which is new", where="--freeze")
+
+
+def check_ranks(config: RankedTraining) -> None:
+    """UsageError for ways to share the work over ranks that learning from rankings has not."""
+    refuse_together(config)
+    if config.parallel.shard == "full" and config.microbatch:
+        what = "ranks that hold a part of the model each compute all their rows at one time"
+        raise UsageError(what, where="--microbatch", mend="Leave it out, or --parallel.shard.")
+
+
+def rows_at_once(config: RankedTraining) -> int:
+    """Rows of answers that are computed side by side. All that a rank has where the weights are spread over ranks: each
+    call of the model puts them together on all ranks, so all have to make as many."""
+    from dodam.data.answers import ROWS_AT_ONCE
+
+    return sys.maxsize if is_sharded(config) else config.microbatch or ROWS_AT_ONCE
 
 
 def check_reading(config: RankedTraining) -> None:

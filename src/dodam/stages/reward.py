@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from dodam import files
 from dodam.errors import UsageError
 from dodam.stages import compiling, parts, run_folder, training
-from dodam.stages.ranked import RankedTraining, check_head, check_reading
+from dodam.stages.ranked import RankedTraining, check_head, check_ranks, check_reading, rows_at_once
 from dodam.stages.training import Setup
 
 if TYPE_CHECKING:
@@ -79,18 +79,22 @@ def run(config: Reward) -> dict[str, Any]:
     if done and "report" in done:
         return done
     from dodam.stages import ranked
+    from dodam.train import distributed
 
-    data = ranked.read(config, "reward", DEFAULT_VALIDATION, ties=config.ties == "davidson")
+    ties = config.ties == "davidson"
+    data = distributed.in_turn(lambda: ranked.read(config, "reward", DEFAULT_VALIDATION, ties=ties))
     if config.members > 1 and not done:
         from dodam.stages.ensemble import train_members
 
         done = train_members(config, run)
-    return finish(config, data, done or train(config, data))
+    result = done or train(config, data)
+    return distributed.first(lambda: finish(config, data, result))
 
 
 def check_options(config: Reward) -> None:
     """UsageError for options that do not go together."""
     compiling.refuse_compiling(config, "answers")
+    check_ranks(config)
     check_reading(config)
     check_head(config.freeze)
     if config.caution and config.members == 1:
@@ -109,11 +113,12 @@ def check_options(config: Reward) -> None:
 
 def train(config: Reward, data: "Data") -> dict[str, Any]:
     """From rankings to the folder of a reward model whose scores are centred."""
-    from dodam.data.answers import ROWS_AT_ONCE, Compared, ComparedLoader
+    from dodam.data.answers import Compared, ComparedLoader
     from dodam.generate.scorer import encode, shared_tokens
     from dodam.models.heads import freeze_language_head
     from dodam.nn.dropout import set_dropout
     from dodam.stages import ranked
+    from dodam.train import distributed
     from dodam.train.optim import OptimConfig
     from dodam.train.ranking import ScoreLoss
 
@@ -131,7 +136,8 @@ def train(config: Reward, data: "Data") -> dict[str, Any]:
         print(f"reward: {num_cut} answers do not fit into {context} tokens with their prompt; cut.", file=sys.stderr)
     contests = contests_of(config, data)
     if not choices:
-        choices = choose(config, machine, model, len(data.learned), context) | {"data": digest}
+        choices = distributed.first(lambda: choose(config, machine, model, len(data.learned), context))
+        choices |= {"data": digest}
     factors = parts.choose_parts(config, model)
     freeze_language_head(model)
     model.classifier.requires_grad_(True)  # an adapter froze it
@@ -140,7 +146,8 @@ def train(config: Reward, data: "Data") -> dict[str, Any]:
     compared = [Compared(answers, mine) for answers, mine in zip(encoded["learned"], contests, strict=True)]
     compared = [one for one in compared if one.contests]
     arranged = {"batch": choices["batch"], "pad": tokenizer.pad, "shared": shared}
-    rows = ComparedLoader(compared, seed=config.seed, at_once=config.microbatch or ROWS_AT_ONCE, **arranged)
+    rows = ComparedLoader(compared, seed=config.seed, at_once=rows_at_once(config), **arranged)
+    mine = distributed.share(rows.batch_size)
     held = [Compared(a, ranked.contests_of(one)) for a, one in zip(encoded["held back"], data.held_back, strict=True)]
     held_rows = ComparedLoader(held, seed=0, **arranged)
     plain = ScoreLoss(dtype=machine.torch_dtype)
@@ -152,7 +159,7 @@ def train(config: Reward, data: "Data") -> dict[str, Any]:
     setup = Setup(
         model=model,
         tokenizer=tokenizer,
-        batches=lambda step: [rows.batch(step)],
+        batches=lambda step: [rows.batch(step, *mine)],
         objective=objective,
         optim=OptimConfig(**choices["optim"]),
         loop=training.loop_bounds(config, choices, rows.batches_per_epoch),
@@ -209,7 +216,9 @@ def context_of(config: Reward, model: Any) -> int:
 
 def choose(config: Reward, machine: "Machine", model: Any, num_prompts: int, context: int) -> dict[str, Any]:
     """All that a run is begun with; saved at step 0."""
-    batch = min(config.batch or DEFAULT_BATCH, num_prompts)
+    from dodam.train.distributed import divisible
+
+    batch = min(config.batch or divisible(DEFAULT_BATCH), num_prompts)
     return {
         "machine": machine.to_dict(),
         "context": context,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dodam import config as configs
 from dodam import files, ranks
 from dodam.errors import FolderError, UsageError
-from dodam.stages.parallel import ONE, meet, parallel_of
+from dodam.stages.parallel import ONE, meet
 from dodam.stages.parts import check_lora
 from dodam.tracking.trackers import check_trackers
 
@@ -36,7 +36,7 @@ def open_run(config: "Training", stage: str) -> dict[str, Any] | None:
         from dodam.train import distributed
 
         return distributed.first(lambda: open_folder(config, stage))
-    if replace(parallel_of(config), timeout=ONE.timeout) != ONE:
+    if replace(config.parallel, timeout=ONE.timeout) != ONE:
         print(f"{stage}: one process holds all of the model; --parallel changes nothing.", file=sys.stderr)
     return open_folder(config, stage)
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Lt
 
-from dodam import files
+from dodam import files, ranks
 from dodam.errors import DataError, UsageError
 from dodam.stages import compiling, parts, run_folder, training
+from dodam.stages.parallel import refuse_sharding, refuse_together
 from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import Setup, Training
 
@@ -101,7 +102,16 @@ def run(config: Seq2seq) -> dict[str, Any]:
         raise UsageError("--dev and --validation name the held-back pairs", mend="Give one of them.")
     if config.r_drop and not config.dropout:
         raise UsageError("nothing is dropped, so both readings are the same", where="--r-drop", mend="Give --dropout.")
+    refuse_together(config)
+    refuse_sharding(config, "an encoder-decoder is not sharded")
     result = run_folder.open_run(config, "seq2seq") or train(config)
+    from dodam.train import distributed
+
+    return distributed.first(lambda: finish(config, result))
+
+
+def finish(config: Seq2seq, result: dict[str, Any]) -> dict[str, Any]:
+    """Complete the model folder, measure what it translates, and tell both."""
     complete_generation(config)
     return {**result, **report(config)}
 
@@ -113,13 +123,14 @@ def train(config: Seq2seq) -> dict[str, Any]:
     from dodam.generate.translate import translate
     from dodam.nn.dropout import set_dropout
     from dodam.stages.validation import evaluating
+    from dodam.train import distributed
     from dodam.train.optim import OptimConfig
 
     choices = run_folder.saved_choices(config.out)
     machine = training.machine_for(config, choices)
     learned_pairs, held_pairs = read(config)
     loaded = load_start(config, config.model, OF_FRESH, ("encoder-decoder",), machine)
-    tokenizer = loaded.tokenizer if loaded else find_tokenizer(config, learned_pairs)
+    tokenizer = loaded.tokenizer if loaded else distributed.in_turn(lambda: find_tokenizer(config, learned_pairs))
     context = context_of(config, loaded)
     model: EncoderDecoder = loaded.model if loaded else fresh(config, tokenizer, context).to(machine.device)
     learned_pairs, learned = encoded(config, tokenizer, learned_pairs, context)
@@ -133,7 +144,8 @@ def train(config: Seq2seq) -> dict[str, Any]:
     held = PairLoader(held_back, **framing, seed=config.seed)
     run_folder.same_data(config, choices, loader.fingerprint + held.fingerprint)
     if not choices:
-        choices = choose(config, machine, model, loader) | {"data": loader.fingerprint + held.fingerprint}
+        choices = distributed.first(lambda: choose(config, machine, model, loader))
+        choices |= {"data": loader.fingerprint + held.fingerprint}
     tell(loader, held)
     set_dropout(model, config.dropout)
     factors = parts.choose_parts(config, model)
@@ -142,7 +154,9 @@ def train(config: Seq2seq) -> dict[str, Any]:
 
     def batches(step: int) -> "list[PairBatch]":
         batch = loader.batch(step)
-        return batch.split(config.microbatch) if config.microbatch else [batch]
+        parts = batch.split(-(-len(batch.labels_BT) // ranks.replicas()))
+        mine = parts[ranks.replica() : ranks.replica() + 1]  # none, where a step has fewer pairs than there are ranks
+        return [part for one in mine for part in (one.split(config.microbatch) if config.microbatch else [one])]
 
     def sample(_: Any) -> str:
         with evaluating(model):

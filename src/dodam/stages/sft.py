@@ -18,7 +18,7 @@ from dodam import ranks
 from dodam.errors import DataError, UsageError
 from dodam.stages import compiling, parts, run_folder, training
 from dodam.stages.parallel import is_spread
-from dodam.stages.training import RanksTraining, Setup
+from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
     from dodam.data.batch import TokenBatch
@@ -34,7 +34,7 @@ TUNING_RATE = 0.5  # of pretraining's learning rates
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sft(RanksTraining):
+class Sft(Training):
     """Teach a model to answer, from conversations."""
 
     data: tuple[str, ...]

@@ -98,12 +98,6 @@ class Training:
     """Leave parameters as they are whose names fit these patterns: `embedding*`, `blocks.[0-3].*`."""
     layer_decay: Annotated[float, Gt(0), Le(1)] = 1.0
     """What learning rates are multiplied by for each layer further down; 0.9 spares what lies deep."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RanksTraining(Training):
-    """The flags of a stage that torchrun may start on many ranks."""
-
     parallel: Parallel = ONE
 
 

@@ -2,7 +2,8 @@
 the batch as negatives (van den Oord et al. 2018; Gao et al. 2021, SimCSE, eq. 5).
 
 In comes a batch of triplets; out comes its summed loss, whose gradient is that of the whole batch however few texts are
-computed at a time. B anchors, C candidates, N = B + C texts, T positions, D width.
+computed at a time, or however many ranks compute a share of them. B anchors, C candidates, N = B + C texts, T
+positions, D width.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from dodam.data.triplets import TripletBatch
 from dodam.models.embedding import embed
 from dodam.models.heads import Pooling
+from dodam.train import distributed
 
 AT_ONCE = 64  # texts of like length that are computed side by side, so that little is padded
 
@@ -25,37 +27,45 @@ class InfoNCE:
     """Cross-entropy of the right candidate among all, by cosine / temperature.
 
     `dimensions`: the first so many numbers of the vectors are trained too, each as much as the whole (Kusupati et al.
-    2022, eq. 1). `microbatch`: texts whose activations are kept at one time; None keeps those of all."""
+    2022, eq. 1). `microbatch`: texts whose activations are kept at one time; None keeps those of all. `at_once`: how
+    many are computed side by side, where that is not `AT_ONCE`."""
 
     temperature: float
     pooling: Pooling
     dtype: torch.dtype = torch.float32
     dimensions: tuple[int, ...] = ()
     microbatch: int | None = None
+    at_once: int | None = None
 
     def weight(self, batch: TripletBatch) -> float:
-        return float(len(batch.blocked_BC))
+        return len(batch.blocked_BC) / batch.share[1]
 
     def __call__(self, model: Any, batch: TripletBatch) -> Tensor:
         vectors_ND = self.vectors(model, batch)
         sizes = (vectors_ND.shape[1], *self.dimensions)
         losses = [info_nce(vectors_ND[:, :size], batch.blocked_BC, self.temperature) for size in sizes]
-        return torch.stack(losses).mean()
+        loss = torch.stack(losses).mean()
+        # Each rank has all of the loss: it tells its share, and learns from all of it through the vectors it computed.
+        return loss - (1 - 1 / batch.share[1]) * loss.detach() if batch.share[1] > 1 else loss
 
     def vectors(self, model: Any, batch: TripletBatch) -> Tensor:
-        """[N, D] of all texts, in parts of like length.
+        """[N, D] of all texts, in parts of like length; those that other ranks compute have no gradient here.
 
         With a microbatch a part keeps its vectors only, and is computed again, with the same dropout, when its gradient
         is taken: gradient caching (Gao, Zhang et al. 2021, GradCache, section 3.2)."""
-        lengths_N = batch.real_NT.sum(1)
-        order_N = lengths_N.argsort(stable=True)
+        lengths_N, order_N = batch.real_NT.sum(1), batch.computed
         found = []
-        for picked in order_N.split(self.microbatch or AT_ONCE):
+        for picked in order_N.split(self.microbatch or self.at_once or AT_ONCE):
             longest = int(lengths_N[picked].max())
             ids_BT, real_BT = batch.ids_NT[picked, :longest], batch.real_NT[picked, :longest]
             inputs = (model, ids_BT, real_BT, self.pooling, self.dtype)
             found.append(checkpoint(embed, *inputs, use_reentrant=False) if self.microbatch else embed(*inputs))
-        return torch.cat(found)[order_N.argsort()]
+        vectors = torch.cat(found)
+        if batch.share[1] == 1:
+            return vectors[order_N.argsort()]
+        mine_ND = vectors.new_zeros(len(lengths_N), vectors.shape[1]).index_copy(0, order_N, vectors)
+        all_ND = distributed.summed(mine_ND.detach().clone())
+        return all_ND + (mine_ND - mine_ND.detach())
 
 
 def info_nce(vectors_ND: Tensor, blocked_BC: Tensor, temperature: float) -> Tensor:

@@ -72,6 +72,34 @@ def in_turn(work: Callable[[], T]) -> T:
     return _said(_name(), work, tell=False)
 
 
+def shares(work: Callable[[], list[T]]) -> list[T]:
+    """The lists that the ranks make of their shares by `work`, which must be of JSON, one behind the other on all of
+    them. Each waits for the others, however long they take. A DodamError of any is raised on all."""
+    if ranks.world() == 1:
+        return work()
+    try:
+        told: dict[str, Any] = {"value": work()}
+    except BaseException as error:
+        told = {"error": _told(error)}
+        if not isinstance(error, DodamError):
+            _everywhere(json.dumps(told))
+            raise
+    found = [json.loads(one) for one in _everywhere(json.dumps(told))]
+    for one in found:
+        _check(one)
+    return [value for one in found for value in one["value"]]
+
+
+def _everywhere(text: str) -> list[str]:
+    """What every rank holds, in their order, however long it is: the store tells only the lengths."""
+    mine = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+    lengths = [int(length) for length in _gathered(_name(), str(len(mine)))]
+    flat, begin = torch.zeros(sum(lengths), dtype=torch.uint8), sum(lengths[: ranks.rank()])
+    flat[begin : begin + len(mine)] = mine
+    dist.all_reduce(flat)
+    return [bytes(one.tolist()).decode() for one in flat.split(lengths)]
+
+
 def same(value: str, told: Callable[[list[str]], str]) -> None:
     """UsageError on all ranks where they hold different values; `told` makes the message of rank 0's and the first
     other one."""
@@ -183,6 +211,11 @@ def share(rows: int) -> tuple[int, int]:
         who = "ranks" if ranks.tensor() == 1 else "groups of ranks"
         raise UsageError(f"{count} {who} do not divide {rows} rows", where="--batch", mend=f"Give {near}.")
     return ranks.replica() * (rows // count), rows // count
+
+
+def part(count: int) -> range:
+    """Of so many things, which the ranks need not divide, the numbers of those that this one does."""
+    return range(count * ranks.replica() // ranks.replicas(), count * (ranks.replica() + 1) // ranks.replicas())
 
 
 def divisible(rows: int) -> int:
@@ -341,13 +374,8 @@ def _said(name: str, work: Callable[[], T], *, tell: bool) -> T:
     try:
         with ranks.alone():
             value = work()
-    except DodamError as error:
-        told = {"kind": type(error).__name__, "what": error.what, "where": error.where, "mend": error.mend}
-        _store.set(name, json.dumps({"error": told}))
-        raise
     except BaseException as error:
-        told = {"kind": "DodamError", "what": f"rank 0 failed: {error}", "where": "", "mend": ""}
-        _store.set(name, json.dumps({"error": told}))
+        _store.set(name, json.dumps({"error": _told(error)}))
         raise
     _store.set(name, json.dumps({"value": value if tell else None}))
     return value
@@ -359,10 +387,22 @@ def _heard(name: str) -> Any:
     while not _store.check([name]):  # in place of wait(), in which no signal is heard
         time.sleep(LOOK)
     message = json.loads(_store.get(name))
+    _check(message)
+    return message["value"]
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    """An error as others are told of it."""
+    if isinstance(error, DodamError):
+        return {"kind": type(error).__name__, "what": error.what, "where": error.where, "mend": error.mend}
+    return {"kind": "DodamError", "what": f"rank {ranks.rank()} failed: {error}", "where": "", "mend": ""}
+
+
+def _check(message: dict[str, Any]) -> None:
+    """Raise the error that a rank told of, if it is one."""
     if "error" in message:
         told = message["error"]
         raise getattr(errors, told["kind"])(told["what"], where=told["where"], mend=told["mend"])
-    return message["value"]
 
 
 def _gathered(name: str, value: str) -> list[str]:

@@ -15,6 +15,7 @@ from dodam.data.batch import IGNORED, TokenBatch
 from dodam.models.answers import branch_mask
 from dodam.models.decoder import Decoder
 from dodam.nn.mask import CAUSAL, Mask
+from dodam.train import distributed
 from dodam.train.logprob import label_logprobs
 from dodam.train.objective import TokenCrossEntropy
 
@@ -100,8 +101,11 @@ class Sums:
         self.sums[name] = (total + values.detach().sum(), of + count)
 
     def tell(self) -> dict[str, float]:
-        """The means, and begin again."""
-        means = {name: float(total / of.clamp(min=1)) for name, (total, of) in self.sums.items()}
+        """The means over the batches of all ranks, and begin again."""
+        means = {}
+        for name, both in self.sums.items():
+            total, of = distributed.summed(torch.stack(both))
+            means[name] = float(total / of.clamp(min=1))
         self.sums = {}
         return means
 
