@@ -22,22 +22,10 @@ FORMAT = 1
 LATEST, BEST = "step", "best"
 
 
-def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any], *, keep: int = 2) -> None:
-    """Write `folder/step-N` whole or not at all, then drop all but the newest `keep`.
-
-    StorageError when the disk is full."""
-    write(folder, LATEST, step, tensors, state, keep)
-
-
-def save_best(folder: Path, step: int, weights: dict[str, Tensor]) -> None:
-    """Write `folder/best-N` whole or not at all, then drop all but the one before: a run may go on from there.
-
-    StorageError when the disk is full."""
-    write(folder, BEST, step, weights, {}, 2)
-
-
 def write(folder: Path, kind: str, step: int, tensors: dict[str, Tensor], state: dict[str, Any], keep: int) -> None:
-    """Write `folder/KIND-N`, then drop all of the kind but the newest `keep`."""
+    """Write `folder/KIND-N` whole or not at all, then drop all of the kind but the newest `keep`.
+
+    StorageError when the disk is full."""
     with files.new_dir(folder / f"{kind}-{step:08d}") as target:
         write_tensors(
             {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, target / "tensors.safetensors"

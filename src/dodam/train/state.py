@@ -1,11 +1,11 @@
 """The state of a run: what a checkpoint holds, how it is written and read back, and which weights were the best.
 
 In come a model, its optimisers and a stage's ledger; out comes a folder of checkpoints from which a run goes on as if
-it had never stopped. Of many ranks the first writes and reads, for all.
+it had never stopped. They are written beside the training (`train/writer.py`). Of many ranks the first writes and
+reads, for all.
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,6 +18,7 @@ from dodam.errors import DodamError
 from dodam.train import checkpoint, distributed
 from dodam.train.clock import Clock, Plan
 from dodam.train.optim import Optimizers
+from dodam.train.writer import Writer
 
 WEIGHTS = "model."  # how the names of weights begin in a checkpoint
 
@@ -50,12 +51,11 @@ class Run:
         self.validation: float | None = None
         self.best: float | None = None
         self.best_step: int | None = None
-        self.saving = 0.0  # seconds that the longest save took
+        self.writer = Writer(self.folder)
         self.clock = Clock()
 
     def save(self, plan: Plan) -> None:
-        """Write a checkpoint: rank 0 does, of all ranks' tensors."""
-        began = time.perf_counter()
+        """Begin to write a checkpoint, see `Writer.write`; `writer.wait` returns when it is on the disk."""
         state = {
             "tokens": self.tokens,
             "seconds": self.clock.seconds(),
@@ -68,10 +68,7 @@ class Run:
         }
         if self.ledger:
             state["ledger"] = self.ledger.state()
-        tensors = distributed.gathered(self.tensors)
-        keep = plan.config.keep
-        distributed.first(lambda: checkpoint.save(self.folder, self.step, tensors, state, keep=keep))
-        self.saving = max(self.saving, time.perf_counter() - began)
+        self.writer.write(checkpoint.LATEST, self.step, self.tensors, state, plan.config.keep)
 
     def keep_best(self, wanted: Literal["lowest", "highest"] | None) -> None:
         """Keep these weights if the validation just made is the best so far."""
@@ -80,8 +77,7 @@ class Run:
         sign = 1 if wanted == "lowest" else -1
         if self.best is None or sign * self.validation < sign * self.best:
             self.best, self.best_step = self.validation, self.step
-            weights = distributed.gathered(self.weights())
-            distributed.first(lambda: checkpoint.save_best(self.folder, self.step, weights))
+            self.writer.write(checkpoint.BEST, self.step, self.weights(), {}, 2)  # a run may go on from the one before
 
     def take_best(self) -> bool:
         """Go to the weights of the best validation, if they are kept and other than the last."""
@@ -136,6 +132,7 @@ class Run:
         except DodamError:
             if between:
                 self.save(plan)
+                self.writer.wait()
             raise
 
     def measured(self, validate: Callable[[Any], float | dict[str, float]] | None) -> dict[str, Any]:
