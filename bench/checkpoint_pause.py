@@ -2,8 +2,8 @@
 
     PYTHONPATH=src python bench/checkpoint_pause.py FOLDER
 
-Prints the median step, the median of those that hold the beginning of a checkpoint and of those after them, and how long
-the loop stood still for one. FOLDER is written and removed. PYTHONPATH says which version of Dodam is measured.
+Prints the median step, the median of those that hold the beginning of a checkpoint and of those after them, and how
+long the loop stood still for one. FOLDER is written and removed. PYTHONPATH says which Dodam is measured.
 """
 
 import shutil

@@ -246,44 +246,6 @@ def _collected(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
-@torch.no_grad()
-def _scattered(tensors: dict[str, Tensor], into: dict[str, Tensor]) -> None:
-    """Copy rank 0's tensors into those of the same names, wherever there are such."""
-    device = next(iter(into.values())).device
-    for name, (shape, dtype) in {name: told for table in _tables(into) for name, told in table.items()}.items():
-        full = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
-        if name in tensors:
-            full.copy_(tensors[name])
-        dist.broadcast(full, 0)
-        if name in into:
-            into[name].copy_(full)
-
-
-@torch.no_grad()
-def spread(tensors: dict[str, Tensor], into: dict[str, Tensor]) -> None:
-    """Copy rank 0's tensors into those of the same names on all ranks, or into their parts of them."""
-    if ranks.pipeline() > 1:
-        _scattered(tensors, into)
-        return
-    for name, target in into.items():
-        source = tensors.get(name)
-        if ranks.world() == 1:
-            assert source is not None
-            target.copy_(source)
-            continue
-        full = torch.empty(target.shape, dtype=target.dtype, device=target.device)
-        if source is not None:
-            full.copy_(source)
-        dist.broadcast(full, 0)
-        if is_sharded(target):
-            from torch.distributed.tensor import distribute_tensor
-
-            parts: Any = target
-            full = distribute_tensor(full, parts.device_mesh, parts.placements, src_data_rank=None).to_local()
-            target = parts.to_local()
-        target.copy_(full)
-
-
 @contextmanager
 def reaching_others() -> Iterator[None]:
     """Within, a rank that is gone is a DodamError, with what it said before it went."""
@@ -367,9 +329,24 @@ def _heard(name: str) -> Any:
 
 def _gathered(name: str, value: str) -> list[str]:
     """What every rank holds, in their order."""
+    return _telling(name)(value)
+
+
+def teller() -> Callable[[str], list[str]]:
+    """How a thread on every rank tells the others a word, once, and hears theirs, in the order of ranks. All ask for it
+    at the same place."""
+    return _telling(_name())
+
+
+def _telling(name: str) -> Callable[[str], list[str]]:
     assert _store is not None
-    keys = [f"{name}/{rank}" for rank in range(ranks.world())]
-    _store.set(keys[ranks.rank()], value)
-    while not _store.check(keys):
-        time.sleep(LOOK)
-    return [_store.get(key).decode() for key in keys]
+    store, keys = _store, [f"{name}/{rank}" for rank in range(ranks.world())]
+    own = keys[ranks.rank()]
+
+    def tell(word: str) -> list[str]:
+        store.set(own, word)
+        while not store.check(keys):
+            time.sleep(LOOK)
+        return [store.get(key).decode() for key in keys]
+
+    return tell

@@ -1,8 +1,8 @@
 """The state of a run: what a checkpoint holds, how it is written and read back, and which weights were the best.
 
 In come a model, its optimisers and a stage's ledger; out comes a folder of checkpoints from which a run goes on as if
-it had never stopped. They are written beside the training (`train/writer.py`). Of many ranks the first writes and
-reads, for all.
+it had never stopped. They are written beside the training (`train/writer.py`). Of many ranks the first says which is
+read, and each reads what it needs of it.
 """
 
 import math
@@ -83,16 +83,11 @@ class Run:
         """Go to the weights of the best validation, if they are kept and other than the last."""
         if self.best_step in (None, self.step):
             return False
-        tensors: dict[str, torch.Tensor] = {}
-
-        def read() -> bool:
-            tensors.update(checkpoint.load_best(self.folder, self.best_step or 0) or {})
-            return bool(tensors)
-
-        if not distributed.first(read):
+        step = self.best_step or 0
+        if not distributed.first(lambda: checkpoint.best_is_whole(self.folder, step)):
             self.best_step = self.step
             return False
-        distributed.spread(tensors, self.weights())
+        checkpoint.pieces(checkpoint.place(self.folder, checkpoint.BEST, step)).read_into(self.weights())
         return True
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -101,21 +96,20 @@ class Run:
 
     def resume(self) -> int:
         """Go back to the newest checkpoint, if there is one; how many validations had been done by then."""
-        tensors: dict[str, torch.Tensor] = {}
         shapes = distributed.shapes(self.tensors)
 
-        def read() -> dict[str, Any] | None:
-            found = checkpoint.load(self.folder)
-            if found is None:
-                return None
-            tensors.update(found[0])
-            checkpoint.check(tensors, shapes, self.folder)
-            return found[1]
+        def find() -> dict[str, Any] | None:
+            state = checkpoint.newest(self.folder)
+            if state is not None:
+                path = checkpoint.place(self.folder, checkpoint.LATEST, state["step"])
+                checkpoint.check(checkpoint.pieces(path), shapes, self.folder)
+            return state
 
-        state = distributed.first(read)
+        state = distributed.first(find)
         if state is None:
             return 0
-        distributed.spread(tensors, self.tensors)
+        path = checkpoint.place(self.folder, checkpoint.LATEST, state["step"])
+        checkpoint.pieces(path).read_into(self.tensors)
         self.step, self.tokens = state["step"], state["tokens"]
         self.loss = math.nan if state["loss"] is None else state["loss"]
         self.validation = state["validation"]
