@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,18 @@ def test_pieces_that_are_not_all_of_a_tensor_are_refused(tmp_path: Path) -> None
 
 
 class Spread:
-    """What `pieces.py` asks of a tensor of which a rank has a part: on a mesh, cut along some sides."""
+    """What `pieces.py` asks of a tensor of which a rank has a part: on a mesh, of rank 0 and so many after it unless
+    `among` others, cut along some sides."""
 
-    def __init__(self, mesh: tuple[int, ...], at: tuple[int, ...], dims: tuple[int | None, ...]) -> None:
+    def __init__(
+        self, mesh: tuple[int, ...], at: tuple[int, ...], dims: tuple[int | None, ...], among: Tensor | None = None
+    ) -> None:
         from torch.distributed.tensor import Replicate, Shard
 
         self.shape, self.ndim = WHOLE.shape, WHOLE.ndim
         self.placements = [Replicate() if dim is None else Shard(dim) for dim in dims]
-        self.device_mesh = type("Mesh", (), {"shape": mesh, "get_coordinate": lambda self: at})()
+        among = torch.arange(math.prod(mesh)).view(mesh) if among is None else among
+        self.device_mesh = type("Mesh", (), {"shape": mesh, "mesh": among, "get_coordinate": lambda self: at})()
         part = WHOLE
         for number, here, dim in zip(mesh, at, dims, strict=True):
             if dim is not None:
@@ -135,6 +140,19 @@ def test_what_ranks_write_is_the_whole_once(mesh: tuple[int, int], dims: Any, tm
             write_tensors(held, paths[-1], places)
     assert cells == WHOLE.numel()
     assert torch.equal(Pieces(paths)["a"], WHOLE)
+
+
+def test_of_two_meshes_that_each_have_all_of_a_tensor_one_writes(tmp_path: Path) -> None:
+    """Ranks 0 and 2, and 1 and 3, as norms are spread where two ranks compute each product together."""
+    paths = []
+    for rank in range(4):
+        tensors: Any = {"a": Spread((2,), (rank // 2,), (0,), torch.tensor([rank % 2, rank % 2 + 2]))}
+        held, places = own_pieces(tensors)
+        assert bool(held) == (rank in (0, 2))
+        paths.append(tmp_path / str(rank))
+        write_tensors(held, paths[-1], places)
+    saved = Pieces(paths)
+    assert not saved.missing() and torch.equal(saved["a"], WHOLE)
 
 
 @pytest.mark.parametrize("fails", ["nobody", "this rank", "the other"])

@@ -56,7 +56,9 @@ def describe(target: Path, step: int, state: dict[str, Any], checksums: dict[str
 
 
 def drop(folder: Path, kind: str, keep: int) -> None:
-    """Remove all of a kind but the newest `keep`."""
+    """Remove all of a kind but the newest `keep`, and what killed processes left half written."""
+    for left in folder.glob(f".{kind}-*.tmp"):
+        files.remove_stale(folder / left.name[1:].partition(".")[0])
     for old in checkpoints(folder, kind)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -34,11 +34,14 @@ def copied(tensor: Tensor) -> Tensor:
 
 
 def writes(tensor: Any) -> bool:
-    """Whether this rank is the first of those that hold the same part of a tensor."""
+    """Whether this rank is the first of those that hold the same part of a tensor: of meshes side by side, each with
+    all of the tensor, that of rank 0."""
     if not is_sharded(tensor):
         return not ranks.rank()
     where = tensor.device_mesh.get_coordinate()
-    return all(one.is_shard() or not at for one, at in zip(tensor.placements, where, strict=True))
+    return 0 in tensor.device_mesh.mesh and all(
+        one.is_shard() or not at for one, at in zip(tensor.placements, where, strict=True)
+    )
 
 
 def begins_of(tensor: Any) -> list[int]:
