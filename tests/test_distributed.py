@@ -299,6 +299,9 @@ def test_a_run_goes_on_with_fewer_ranks(
             assert f"stopped at step {last_saved(out)}; everything is saved" in errors
             assert "src/dodam" not in errors, "a traceback of ours"
         assert last_saved(out) < 40, "the run was over before it could be stopped"
+        newest = max((out / "checkpoint").glob("step-*"))
+        held = len(list(newest.glob("tensors*.safetensors")))
+        assert held == (ranks if shard in ("full", "tensor") else 1), "each rank that holds parts writes them itself"
     done = run(command(stage, world, out, *layouts[-1]))
     assert "goes on at step" in done.stderr
     # A row of metrics tells of the steps since the run went on. Curves are furthest apart where they are steepest.

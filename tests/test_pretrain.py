@@ -224,11 +224,11 @@ def test_hooks_hear_of_the_end_also_when_it_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_newer_checkpoint_is_not_called_torn(tmp_path: Path, capsys) -> None:
-    checkpoint.save(tmp_path, 1, {"a": torch.zeros(2)}, {})
+    checkpoint.write(tmp_path, checkpoint.LATEST, 1, {"a": torch.zeros(2)}, {}, 2)
     state = tmp_path / "step-00000001" / "state.json"
-    files.write_json(state, {**json.loads(state.read_text()), "format": checkpoint.FORMAT + 1})
+    files.write_json(state, {**json.loads(state.read_text()), "format": checkpoint.IN_PIECES + 1})
     with pytest.raises(FolderError, match="Update Dodam"):
-        checkpoint.load(tmp_path)
+        checkpoint.newest(tmp_path)
     assert "torn" not in capsys.readouterr().err
 
 

@@ -6,7 +6,6 @@ kill can fall anywhere between two steps or into the writing of a checkpoint.
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -249,30 +248,3 @@ def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, world: dic
     assert "Go on with: dodam sft" in errors
     assert "Traceback" not in errors
     run(*words)
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
-def test_a_full_disk_is_one_message_and_the_last_checkpoint_stays(
-    world: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import errno
-
-    import torch
-
-    from dodam.errors import StorageError
-    from dodam.train import checkpoint
-
-    folder = tmp_path / "checkpoint"
-    tensors = {"model.a": torch.arange(4.0)}
-    checkpoint.save(folder, 1, tensors, {"tokens": 1})
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "write_tensors", full)
-    with pytest.raises(StorageError, match="the disk is full"):
-        checkpoint.save(folder, 2, tensors, {"tokens": 2})
-    found = checkpoint.load(folder)
-    assert found is not None
-    assert found[1]["step"] == 1
-    assert [path.name for path in folder.iterdir()] == ["step-00000001"]

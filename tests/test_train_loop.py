@@ -1,6 +1,11 @@
-"""The loop by itself: checkpoints that are kept, the best weights, the end of a process's time."""
+"""The loop by itself: checkpoints that are written beside the steps and kept, the best weights, the end of its time."""
 
+import errno
 import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +16,9 @@ import torch
 from torch import nn
 
 from dodam.data.batch import Batch, TokenBatch
-from dodam.errors import Interrupted
+from dodam.errors import Interrupted, StorageError
 from dodam.stages.training import Training, until
+from dodam.train import checkpoint
 from dodam.train.loop import LoopConfig, Outcome, train
 from dodam.train.optim import OptimConfig, Optimizers
 
@@ -129,3 +135,139 @@ def test_when_a_process_has_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
     assert since_start is not None
     assert 0 <= time.time() + 7200 - since_start < 7200  # the process began some time ago
     assert os.environ["SLURM_JOB_END_TIME"]  # --stop-after counts, whatever Slurm says
+
+
+class Slow:
+    """In place of `write_tensors`: of the writes it is told it waits until it may go on; then the disk may be full."""
+
+    def __init__(self, *which: int, full: bool = False) -> None:
+        self.which, self.full, self.count = which, full, 0
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+        self.write = checkpoint.write_tensors
+
+    def __call__(self, tensors: dict[str, torch.Tensor], path: Path) -> None:
+        self.count += 1
+        if self.count in self.which:
+            self.begun.set()
+            assert self.may_go_on.wait(30)
+            if self.full:
+                path.write_bytes(b"half of it")
+                raise OSError(errno.ENOSPC, "No space left on device")
+        self.write(tensors, path)
+
+
+def test_steps_go_on_while_a_checkpoint_is_written_and_it_holds_what_was_when_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(1)
+    monkeypatch.setattr(checkpoint, "write_tensors", slow)
+
+    def later(step: int) -> Sequence[Batch]:
+        if step == 5:  # five steps are done, and the checkpoint of step 0 is not yet written
+            assert slow.begun.wait(30) and kept(tmp_path) == []
+            slow.may_go_on.set()
+        return _batches(step)
+
+    _batches = batches
+    monkeypatch.setitem(globals(), "batches", later)
+    run(tmp_path, checkpoint_seconds=1e9)
+    assert kept(tmp_path) == [0, STEPS]
+    first = checkpoint.pieces(tmp_path / "checkpoint" / "step-00000000")
+    assert float(first["model.weight"]) == 0.0
+
+
+def test_a_disk_that_is_full_beside_the_steps_ends_the_run_at_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _, _ = run(tmp_path / "whole")
+    slow, asked = Slow(3, full=True), []
+
+    def noted(step: int) -> Sequence[Batch]:
+        asked.append(step)
+        if step == 3:  # the checkpoint after two steps is under way; none is due until the end
+            assert slow.begun.wait(30)
+            slow.may_go_on.set()
+            [writing] = [thread for thread in threading.enumerate() if thread.name == "checkpoint"]
+            writing.join()
+        return _batches(step)
+
+    _batches = batches
+    monkeypatch.setattr(checkpoint, "write_tensors", slow)
+    monkeypatch.setitem(globals(), "batches", noted)
+    monkeypatch.setattr("dodam.train.state.Run.save", only_first(3))
+    with pytest.raises(StorageError, match="the disk is full"):
+        run(tmp_path / "full")
+    assert asked == [0, 1, 2, 3]
+    assert kept(tmp_path / "full") == [0, 1]
+    assert {path.name for path in (tmp_path / "full" / "checkpoint").iterdir()} == {"step-00000000", "step-00000001"}
+    monkeypatch.undo()
+    monkeypatch.setattr("dodam.train.schedule.Schedule.__call__", lambda self, progress: 1.0)
+    assert run(tmp_path / "full")[0] == whole
+
+
+def only_first(number: int) -> Any:
+    """`Run.save`, of which no more are due after so many, but those in which it is raised what the last one met."""
+    from dodam.train.state import Run
+
+    save, count = Run.save, 0
+
+    def counted(self: Run, plan: Any) -> None:
+        nonlocal count
+        count += 1
+        if count <= number or self.writer.failed:
+            save(self, plan)
+
+    return counted
+
+
+def test_a_last_checkpoint_that_is_not_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(2, full=True)
+    slow.may_go_on.set()
+    monkeypatch.setattr(checkpoint, "write_tensors", slow)
+    with pytest.raises(StorageError, match="the disk is full"):
+        run(tmp_path, checkpoint_seconds=1e9)
+    assert kept(tmp_path) == [0]
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, {tests!r})
+import test_train_loop as loop
+from dodam.train import checkpoint
+from dodam.train.schedule import Schedule
+from dodam.train.state import Run
+
+def half(tensors, path, count=[0]):
+    count[0] += 1
+    if count[0] < 3:
+        return whole(tensors, path)
+    path.write_bytes(b"half of it")
+    time.sleep(60)
+
+def noted(step):
+    if step == 4:
+        print("two steps on", flush=True)
+        time.sleep(60)
+    return batches(step)
+
+whole, batches = checkpoint.write_tensors, loop.batches
+checkpoint.write_tensors, loop.batches = half, noted
+Schedule.__call__ = lambda self, progress: 1.0
+Run.save = loop.only_first(3)
+loop.run(loop.Path({folder!r}))
+"""
+
+
+def test_killed_while_a_checkpoint_is_written_it_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    whole, _, _ = run(tmp_path / "whole")
+    folder = tmp_path / "killed"
+    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "two steps on\n"
+        process.send_signal(signal.SIGKILL)
+    assert kept(folder) == [0, 1]
+    left = [path for path in (folder / "checkpoint").iterdir() if path.name.startswith(".step-00000002")]
+    assert len(left) == 1, "it was not killed while it wrote"
+    weight, outcome, seen = run(folder, checkpoint_seconds=1e9)  # so that no other is written in its place
+    assert (weight, outcome.steps, len(seen)) == (whole, STEPS, STEPS - 1)  # from step 1 on
+    assert not left[0].exists()

@@ -1,62 +1,77 @@
 """Training state on disk: written beside the old one, checked, renamed; the last few are kept, and the best weights.
 
 `checkpoint/step-N/` holds tensors.safetensors (weights and optimiser state, by name) and state.json (step, clock,
-choices and the checksum of the tensors). A torn newest checkpoint is noticed and the one before it is used.
-`checkpoint/best-N/` holds the weights alone of the validation that was best so far. There is no pickle.
+choices and the checksum of the tensors). Where they were spread over ranks it holds tensors-00000.safetensors and so
+on, each rank's pieces (`train/pieces.py`), and state.json a checksum of every file. A torn newest checkpoint is noticed
+and the one before it is used. `checkpoint/best-N/` holds the weights alone of the validation that was best so far.
+There is no pickle.
 """
 
 import hashlib
+import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from dodam import files
 from dodam.errors import CheckpointError, FolderError
 from dodam.tensors import write_tensors
+from dodam.train.pieces import Pieces
 
-FORMAT = 1
+WHOLE, IN_PIECES = 1, 2  # formats
+WHOLE_FILE = "tensors.safetensors"
 LATEST, BEST = "step", "best"
 
 
-def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any], *, keep: int = 2) -> None:
-    """Write `folder/step-N` whole or not at all, then drop all but the newest `keep`.
-
-    StorageError when the disk is full."""
-    write(folder, LATEST, step, tensors, state, keep)
-
-
-def save_best(folder: Path, step: int, weights: dict[str, Tensor]) -> None:
-    """Write `folder/best-N` whole or not at all, then drop all but the one before: a run may go on from there.
-
-    StorageError when the disk is full."""
-    write(folder, BEST, step, weights, {}, 2)
+def place(folder: Path, kind: str, step: int) -> Path:
+    return folder / f"{kind}-{step:08d}"
 
 
 def write(folder: Path, kind: str, step: int, tensors: dict[str, Tensor], state: dict[str, Any], keep: int) -> None:
-    """Write `folder/KIND-N`, then drop all of the kind but the newest `keep`."""
-    with files.new_dir(folder / f"{kind}-{step:08d}") as target:
-        write_tensors(
-            {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, target / "tensors.safetensors"
-        )
-        checksum = file_hash(target / "tensors.safetensors")
-        files.write_json(target / "state.json", {"format": FORMAT, "step": step, "checksum": checksum, **state})
+    """Write `folder/KIND-N` whole or not at all, then drop all of the kind but the newest `keep`.
+
+    StorageError when the disk is full."""
+    with files.new_dir(place(folder, kind, step)) as target:
+        write_tensors(tensors, target / WHOLE_FILE)
+        checksum = file_hash(target / WHOLE_FILE)
+        files.write_json(target / "state.json", {"format": WHOLE, "step": step, "checksum": checksum, **state})
+    drop(folder, kind, keep)
+
+
+def write_file(path: Path, pieces: dict[str, Tensor], places: dict[str, str]) -> str:
+    """Write one rank's pieces; the checksum of the file, which is on the disk then. StorageError when that is full."""
+    with files.storage(path):
+        write_tensors(pieces, path, places)
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    return file_hash(path)
+
+
+def describe(target: Path, step: int, state: dict[str, Any], checksums: dict[str, str]) -> None:
+    """Write, last, what makes a folder of pieces a checkpoint."""
+    files.write_json(target / "state.json", {"format": IN_PIECES, "step": step, "files": checksums, **state})
+
+
+def drop(folder: Path, kind: str, keep: int) -> None:
+    """Remove all of a kind but the newest `keep`, and what killed processes left half written."""
+    for left in folder.glob(f".{kind}-*.tmp"):
+        files.remove_stale(folder / left.name[1:].partition(".")[0])
     for old in checkpoints(folder, kind)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest whole checkpoint, or None when there is none.
+def newest(folder: Path) -> dict[str, Any] | None:
+    """The state of the newest whole checkpoint, or None when there is none.
 
     CheckpointError when there are some and all are torn, FolderError when a newer Dodam wrote them."""
     found = checkpoints(folder)
     for path in found:
         harm = torn(path)
         if not harm:
-            return load_file(path / "tensors.safetensors"), files.read_json(path / "state.json")
+            return files.read_json(path / "state.json")
         print(f"{path}: this checkpoint is torn ({harm}); looking at the one before.", file=sys.stderr)
     if found:
         raise CheckpointError(
@@ -65,13 +80,22 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     return None
 
 
-def load_best(folder: Path, step: int) -> dict[str, Tensor] | None:
-    """The weights of the best validation, which was after `step`; None, said on standard error, when they are torn."""
-    path = folder / f"{BEST}-{step:08d}"
+def best_is_whole(folder: Path, step: int) -> bool:
+    """Whether the weights of the best validation, which was after `step`, can be read; else standard error is told."""
+    path = place(folder, BEST, step)
     if harm := torn(path):
         print(f"{path}: the best weights are torn ({harm}); those of the last step are taken.", file=sys.stderr)
-        return None
-    return load_file(path / "tensors.safetensors")
+    return not harm
+
+
+def pieces(path: Path) -> Pieces:
+    """The tensors of a whole checkpoint, to be read in part."""
+    return Pieces([path / name for name in checksums_of(files.read_json(path / "state.json"))])
+
+
+def checksums_of(state: dict[str, Any]) -> dict[str, Any]:
+    """By the name of each file of tensors."""
+    return state["files"] if state["format"] == IN_PIECES else {WHOLE_FILE: state.get("checksum")}
 
 
 def torn(path: Path) -> str:
@@ -80,17 +104,17 @@ def torn(path: Path) -> str:
         state = files.read_json(path / "state.json")
     except FolderError as error:
         return str(error)
-    files.check_format(state.get("format"), FORMAT, path / "state.json")
+    files.check_format(state.get("format"), IN_PIECES, path / "state.json")
     try:
-        same = file_hash(path / "tensors.safetensors") == state.get("checksum")
-    except OSError as error:
+        differing = [name for name, told in checksums_of(state).items() if file_hash(path / name) != told]
+    except (OSError, KeyError) as error:
         return str(error)
-    return "" if same else "its checksum differs"
+    return f"the checksum of {', '.join(differing)} differs" if differing else ""
 
 
-def check(tensors: dict[str, Tensor], wanted: dict[str, list[int]], where: Path) -> None:
-    """CheckpointError when saved tensors are not of the names and shapes that are wanted."""
-    if {name: list(one.shape) for name, one in tensors.items()} != wanted:
+def check(tensors: Pieces, wanted: dict[str, list[int]], where: Path) -> None:
+    """CheckpointError when saved tensors are not of the names and shapes that are wanted, or not all there."""
+    if tensors.shapes != wanted or tensors.missing():
         raise CheckpointError(
             "the checkpoint belongs to a model of another shape",
             where=str(where),

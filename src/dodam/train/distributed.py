@@ -27,6 +27,7 @@ GRACE = 3.0  # seconds for a rank that ended to have said why
 T = TypeVar("T")
 
 _store: dist.Store | None = None
+_patience = math.inf  # seconds that a rank may keep the others waiting in a step
 _calls = 0  # of `first`, `in_turn` and `same`: the same on all ranks, and so a name for what is said in one
 
 
@@ -34,7 +35,7 @@ def start(device: str, seconds: float) -> None:
     """Meet the other ranks, once. A rank that keeps the others waiting for `seconds` in a step is given up.
 
     UsageError where they cannot be met."""
-    global _store
+    global _store, _patience
     if ranks.world() == 1 or _store is not None:
         return
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "cpu:gloo"
@@ -43,7 +44,7 @@ def start(device: str, seconds: float) -> None:
             what = f"{ranks.local_world()} ranks on a machine with {torch.cuda.device_count()} GPUs"
             raise UsageError(what, where="--nproc-per-node", mend="Start one for each GPU.")
         torch.cuda.set_device(ranks.local_rank())
-    wait = timedelta(seconds=seconds)
+    wait, _patience = timedelta(seconds=seconds), seconds
     try:
         _store, rank, world = next(dist.rendezvous("env://", timeout=wait))
         dist.init_process_group(backend, store=_store, rank=rank, world_size=world, timeout=wait)
@@ -279,44 +280,6 @@ def _collected(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
-@torch.no_grad()
-def _scattered(tensors: dict[str, Tensor], into: dict[str, Tensor]) -> None:
-    """Copy rank 0's tensors into those of the same names, wherever there are such."""
-    device = next(iter(into.values())).device
-    for name, (shape, dtype) in {name: told for table in _tables(into) for name, told in table.items()}.items():
-        full = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
-        if name in tensors:
-            full.copy_(tensors[name])
-        dist.broadcast(full, 0)
-        if name in into:
-            into[name].copy_(full)
-
-
-@torch.no_grad()
-def spread(tensors: dict[str, Tensor], into: dict[str, Tensor]) -> None:
-    """Copy rank 0's tensors into those of the same names on all ranks, or into their parts of them."""
-    if ranks.pipeline() > 1:
-        _scattered(tensors, into)
-        return
-    for name, target in into.items():
-        source = tensors.get(name)
-        if ranks.world() == 1:
-            assert source is not None
-            target.copy_(source)
-            continue
-        full = torch.empty(target.shape, dtype=target.dtype, device=target.device)
-        if source is not None:
-            full.copy_(source)
-        dist.broadcast(full, 0)
-        if is_sharded(target):
-            from torch.distributed.tensor import distribute_tensor
-
-            parts: Any = target
-            full = distribute_tensor(full, parts.device_mesh, parts.placements, src_data_rank=None).to_local()
-            target = parts.to_local()
-        target.copy_(full)
-
-
 @contextmanager
 def reaching_others() -> Iterator[None]:
     """Within, a rank that is gone is a DodamError, with what it said before it went."""
@@ -407,9 +370,27 @@ def _check(message: dict[str, Any]) -> None:
 
 def _gathered(name: str, value: str) -> list[str]:
     """What every rank holds, in their order."""
+    return _telling(name)(value)
+
+
+def teller() -> Callable[[str], list[str]]:
+    """How a thread on every rank tells the others a word, once, and hears theirs, in the order of ranks, for whom it
+    waits as long as for a step. All ask for it at the same place."""
+    return _telling(_name(), _patience)
+
+
+def _telling(name: str, seconds: float = math.inf) -> Callable[[str], list[str]]:
     assert _store is not None
-    keys = [f"{name}/{rank}" for rank in range(ranks.world())]
-    _store.set(keys[ranks.rank()], value)
-    while not _store.check(keys):
-        time.sleep(LOOK)
-    return [_store.get(key).decode() for key in keys]
+    store, keys = _store, [f"{name}/{rank}" for rank in range(ranks.world())]
+    own = keys[ranks.rank()]
+
+    def tell(word: str) -> list[str]:
+        store.set(own, word)
+        deadline = time.monotonic() + seconds
+        while not store.check(keys):
+            if time.monotonic() > deadline:
+                raise RuntimeError("timed out: a rank did not tell that it has written its part")
+            time.sleep(LOOK)
+        return [store.get(key).decode() for key in keys]
+
+    return tell

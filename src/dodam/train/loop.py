@@ -103,23 +103,24 @@ def train(
     """Train until `config` says so. `choices` (what a probe decided) are saved with every checkpoint. `validate` gives
     one number, or several, the one that counts under `validation`.
 
-    Interrupted (after saving) on SIGINT or SIGTERM; DodamError when the loss is no longer a number, or (after saving)
-    where there is no batch to be had."""
+    Checkpoints are written beside the steps. Interrupted (after saving) on SIGINT or SIGTERM; StorageError when one
+    could not be written; DodamError when the loss is no longer a number, or (after saving) where there is no batch to
+    be had."""
     run = Run(model, optimizers, folder, choices or {}, ledger)
     validated = run.resume()
     run.clock.tick(False)
     plan = Plan(config, run.clock, validated)
     recent: list[torch.Tensor] = []  # losses since the last row
-    if run.step == 0:
-        run.save(plan)
-    last_saved = run.clock.seconds()
-    with looking_on(hooks, run.step), stop_signals() as stopped:
+    with run.writer, looking_on(hooks, run.step), stop_signals() as stopped:
+        if run.step == 0:
+            run.save(plan)
+        last_saved = run.clock.seconds()
         # The clock is asked once a step, so that the last step is also the last one logged and validated.
         last = plan.done(run.step)
         while not last:
             between = run.step % config.checkpoint_every == 0
-            out_of_time = plan.out_of_time(run.saving)
-            if run.clock.tick(bool(stopped) or out_of_time) and between:
+            out_of_time = plan.out_of_time(run.writer.longest)
+            if run.clock.tick(bool(stopped) or out_of_time or run.writer.failed) and between:
                 stop_here(run, plan, folder, out_of_time=out_of_time)
             scale = config.schedule(plan.progress(run.step))
             seed_dropout(config.seed, run.step)
@@ -147,14 +148,16 @@ def train(
                 run.save(plan)
                 last_saved = run.clock.seconds()
     run.save(plan)
+    run.writer.wait()
     if run.take_best():
         run.measured(validate, plan)  # so that what a stage keeps of a validation is told of these weights
     return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation, run.best_step)
 
 
 def stop_here(run: Run, plan: Plan, folder: Path, *, out_of_time: bool) -> NoReturn:
-    """Save, and Interrupted."""
+    """Save, and Interrupted when all is on the disk; what could not be written is raised instead."""
     run.save(plan)
+    run.writer.wait()
     why = ", as the time of this process is nearly over" if out_of_time else ""
     raise Interrupted(f"stopped at step {run.step}{why}; everything is saved", where=str(folder))
 

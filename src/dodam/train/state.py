@@ -1,11 +1,11 @@
 """The state of a run: what a checkpoint holds, how it is written and read back, and which weights were the best.
 
 In come a model, its optimisers and a stage's ledger; out comes a folder of checkpoints from which a run goes on as if
-it had never stopped. Of many ranks the first writes and reads, for all.
+it had never stopped. They are written beside the training (`train/writer.py`). Of many ranks the first says which is
+read, and each reads what it needs of it.
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,6 +18,7 @@ from dodam.errors import DodamError
 from dodam.train import checkpoint, distributed
 from dodam.train.clock import Clock, Plan
 from dodam.train.optim import Optimizers
+from dodam.train.writer import Writer
 
 WEIGHTS = "model."  # how the names of weights begin in a checkpoint
 
@@ -50,12 +51,11 @@ class Run:
         self.validation: float | None = None
         self.best: float | None = None
         self.best_step: int | None = None
-        self.saving = 0.0  # seconds that the longest save took
+        self.writer = Writer(self.folder)
         self.clock = Clock()
 
     def save(self, plan: Plan) -> None:
-        """Write a checkpoint: rank 0 does, of all ranks' tensors."""
-        began = time.perf_counter()
+        """Begin to write a checkpoint, see `Writer.write`; `writer.wait` returns when it is on the disk."""
         state = {
             "tokens": self.tokens,
             "seconds": self.clock.seconds(),
@@ -68,10 +68,7 @@ class Run:
         }
         if self.ledger:
             state["ledger"] = self.ledger.state()
-        tensors = distributed.gathered(self.tensors)
-        keep = plan.config.keep
-        distributed.first(lambda: checkpoint.save(self.folder, self.step, tensors, state, keep=keep))
-        self.saving = max(self.saving, time.perf_counter() - began)
+        self.writer.write(checkpoint.LATEST, self.step, self.tensors, state, plan.config.keep)
 
     def keep_best(self, wanted: Literal["lowest", "highest"] | None) -> None:
         """Keep these weights if the validation just made is the best so far."""
@@ -80,23 +77,17 @@ class Run:
         sign = 1 if wanted == "lowest" else -1
         if self.best is None or sign * self.validation < sign * self.best:
             self.best, self.best_step = self.validation, self.step
-            weights = distributed.gathered(self.weights())
-            distributed.first(lambda: checkpoint.save_best(self.folder, self.step, weights))
+            self.writer.write(checkpoint.BEST, self.step, self.weights(), {}, 2)  # a run may go on from the one before
 
     def take_best(self) -> bool:
         """Go to the weights of the best validation, if they are kept and other than the last."""
         if self.best_step in (None, self.step):
             return False
-        tensors: dict[str, torch.Tensor] = {}
-
-        def read() -> bool:
-            tensors.update(checkpoint.load_best(self.folder, self.best_step or 0) or {})
-            return bool(tensors)
-
-        if not distributed.first(read):
+        step = self.best_step or 0
+        if not distributed.first(lambda: checkpoint.best_is_whole(self.folder, step)):
             self.best_step = self.step
             return False
-        distributed.spread(tensors, self.weights())
+        checkpoint.pieces(checkpoint.place(self.folder, checkpoint.BEST, step)).read_into(self.weights())
         return True
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -105,21 +96,20 @@ class Run:
 
     def resume(self) -> int:
         """Go back to the newest checkpoint, if there is one; how many validations had been done by then."""
-        tensors: dict[str, torch.Tensor] = {}
         shapes = distributed.shapes(self.tensors)
 
-        def read() -> dict[str, Any] | None:
-            found = checkpoint.load(self.folder)
-            if found is None:
-                return None
-            tensors.update(found[0])
-            checkpoint.check(tensors, shapes, self.folder)
-            return found[1]
+        def find() -> dict[str, Any] | None:
+            state = checkpoint.newest(self.folder)
+            if state is not None:
+                path = checkpoint.place(self.folder, checkpoint.LATEST, state["step"])
+                checkpoint.check(checkpoint.pieces(path), shapes, self.folder)
+            return state
 
-        state = distributed.first(read)
+        state = distributed.first(find)
         if state is None:
             return 0
-        distributed.spread(tensors, self.tensors)
+        path = checkpoint.place(self.folder, checkpoint.LATEST, state["step"])
+        checkpoint.pieces(path).read_into(self.tensors)
         self.step, self.tokens = state["step"], state["tokens"]
         self.loss = math.nan if state["loss"] is None else state["loss"]
         self.validation = state["validation"]
@@ -136,6 +126,7 @@ class Run:
         except DodamError:
             if between:
                 self.save(plan)
+                self.writer.wait()
             raise
 
     def measured(self, validate: Callable[[Any], float | dict[str, float]] | None, plan: Plan) -> dict[str, Any]:
