@@ -7,10 +7,11 @@
 so that the runs of one number differ only in how it is spent; what is done is kept, and several may run at the same
 time with other --depths. `fit` reads their results, fits
 
-    bits per byte = (E + A / N^alpha + B / D^beta),   N weights inside the blocks, D bytes of text read
+    bits per byte = floor + A / N^a + B / D^a,   N weights inside the blocks, D bytes of text read
 
 to all of them by least squares of the relative error, and prints the constants, each run beside the rule, and how a
-curve falls on its way to the end. These constants stand in src/dodam/train/scaling.py (docs/scaling.md).
+curve falls on its way to the end. The floor is given and the exponent one, as runs as small as these cannot tell more
+(docs/scaling.md). These constants stand in src/dodam/train/scaling.py.
 """
 
 import argparse
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from dodam import cli, files
 from dodam.models.build import decoder_config, flops_per_token
 from dodam.tokenizer.tokenizer import Tokenizer
+from dodam.train import scaling
 from dodam.train.budget import rows_per_step
 from dodam.train.metrics import read_rows
 
@@ -109,27 +111,30 @@ def bytes_a_token(run_folder: Path) -> float:
     return manifest["splits"]["train"]["bytes"] / info["lineage"]["tokens in the data"]
 
 
-def solve(points: list[Point], alpha: float, beta: float) -> tuple[np.ndarray, float]:
-    """E, A and B at their best for these exponents, and the mean squared relative error; none of them below 0."""
-    terms = np.array([[1, one.weights**-alpha, one.bytes_read**-beta] for one in points])
+def solve(points: list[Point], exponent: float) -> tuple[np.ndarray, float]:
+    """A and B at their best for an exponent, and the mean squared relative error; neither below 0."""
+    terms = np.array([[one.weights**-exponent, one.bytes_read**-exponent] for one in points])
     measured = np.array([one.measured for one in points])
-    relative = terms / measured[:, None]
-    best, *_ = np.linalg.lstsq(relative, np.ones(len(points)), rcond=None)
+    relative, wanted = terms / measured[:, None], 1 - scaling.FLOOR / measured
+    best, *_ = np.linalg.lstsq(relative, wanted, rcond=None)
     if (best < 0).any():
         return best, np.inf
-    return best, float(((relative @ best - 1) ** 2).mean())
+    return best, float(((relative @ best - wanted) ** 2).mean())
 
 
 def fit(folders: list[Path], picture: Path | None) -> None:
     points = [point for folder in folders for point in read(folder)]
-    exponents = np.arange(0.1, 1.0, 0.02)
-    error, alpha, beta = min((solve(points, a, b)[1], a, b) for a, b in product(exponents, exponents))
-    (floor, size, data), _ = solve(points, alpha, beta)
-    constants = {"E": floor, "A": size, "alpha": alpha, "B": data, "beta": beta}
-    print(json.dumps({key: float(f"{value:.4g}") for key, value in constants.items()} | {"error": error**0.5}))
+    error, exponent = min((solve(points, one)[1], one) for one in np.arange(0.05, 1.0, 0.005))
+    (size, text), _ = solve(points, exponent)
+    constants = {"floor": scaling.FLOOR, "A": size, "B": text, "a": exponent, "error": error**0.5}
+    print(json.dumps({key: float(f"{value:.4g}") for key, value in constants.items()}))
+
+    def rule(weights: Any, read: Any) -> Any:
+        return scaling.FLOOR + size * weights**-exponent + text * read**-exponent
+
     print("\n| run | weights in blocks | text read | bits per byte | rule | off |\n|---|---|---|---|---|---|")
     for one in points:
-        told = floor + size * one.weights**-alpha + data * one.bytes_read**-beta
+        told = rule(one.weights, one.bytes_read)
         cells = f"{one.weights / 1e6:.2f}M | {one.bytes_read / 1e6:.1f} MB | {one.measured:.3f} | {told:.3f}"
         print(f"| {one.name} | {cells} | {told / one.measured - 1:+.1%} |")
     print("\n| share of a run | bits per byte, as a multiple of the last: middle | tenth | nine tenths |")
@@ -139,7 +144,7 @@ def fit(folders: list[Path], picture: Path | None) -> None:
         low, middle, high = np.quantile(found, [0.1, 0.5, 0.9])
         print(f"| {share:.1f} | {middle:.3f} | {low:.3f} | {high:.3f} |")
     if picture:
-        draw(points, lambda n, d: floor + size * n**-alpha + data * d**-beta, picture)
+        draw(points, rule, picture)
 
 
 def nearest(point: Point, share: float) -> float:
