@@ -3,6 +3,7 @@ the same scores here, in `predict` and in `transformers`; every option does some
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -329,8 +330,12 @@ def test_bench_leaves_each_question_of_logickor_out_once(bench: Any, tmp_path: P
     ]  # fmt: skip
     (tmp_path / "logickor_ranked").mkdir()
     write_rows(tmp_path / "logickor_ranked" / "train.jsonl", rows)
-    parts = bench.write("logickor_ranked", tmp_path / "logickor_ranked", tmp_path / "out", None)
+    options = SimpleNamespace(questions=None, folds=None, answers=2)
+    parts = bench.write("logickor_ranked", tmp_path / "logickor_ranked", tmp_path / "out", options)
     assert len(parts) == 4
+    sides = [json.loads(path.read_text(encoding="utf-8").splitlines()[0])["answers"] for path in parts[0]]
+    assert [len(answers) for answers in sides] == [2, 3]  # fewer are learned from, all are measured on
+    assert [one["score"] for one in sides[0]] == [9.0, 5.0]
     held = []
     for learned, out in parts:
         prompts = [{one.rankings[0].key for one in judged(read_rankings([str(path)]))} for path in (learned, out)]
