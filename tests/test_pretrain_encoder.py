@@ -24,6 +24,7 @@ from dodam.data.corrupt import Units, unit_numbers
 from dodam.data.loader import RowLoader
 from dodam.errors import UsageError
 from dodam.folder import load
+from dodam.models.build import flops_per_token, num_parameters
 from dodam.models.encoder import Encoder, EncoderConfig, build_encoder, encoder_config
 from dodam.nn.mask import EVERYTHING, document_mask
 from dodam.stages.masked import Masking, Measure, learning_rates, masked_task, masking_of, unigram_nats
@@ -271,7 +272,7 @@ def test_a_tokenizer_without_a_mask_token_is_refused() -> None:
 def test_the_dial_counts_an_encoder() -> None:
     model = encoder()
     config = model.config
-    assert budget.num_parameters(config) == sum(parameter.numel() for parameter in model.parameters())
+    assert num_parameters(config) == sum(parameter.numel() for parameter in model.parameters())
     ids = torch.full((2, 32), FIRST_PLAIN)
     with FlopCounterMode(display=False) as blocks:
         hidden = model(ids)
@@ -281,7 +282,7 @@ def test_the_dial_counts_an_encoder() -> None:
     # torch's counter does not know the fused CPU attention: twice a causal one's.
     attention = 12 * config.depth * config.width * 32
     expected = blocks.get_total_flops() / 64 + attention + 0.15 * head.get_total_flops() / 64
-    assert budget.flops_per_token(config, 32) == pytest.approx(expected)
+    assert flops_per_token(config, 32) == pytest.approx(expected)
 
 
 def test_an_encoder_that_goes_on_learns_slower_and_lora_has_its_rate() -> None:

@@ -250,7 +250,7 @@ def test_operations_are_counted_as_torch_counts_them() -> None:
     model = small_model()
     sizes = replace(model.config, decoder_depth=3, encoder_depth=2)
     model = build_encoder_decoder(sizes, 0)
-    assert budget.num_parameters(sizes) == sum(parameter.numel() for parameter in model.parameters())
+    assert models.num_parameters(sizes) == sum(parameter.numel() for parameter in model.parameters())
     source, target = torch.full((2, 30), END), torch.full((2, 7), END)
     with FlopCounterMode(display=False) as counter:
         hidden = model(source, target)
@@ -260,7 +260,7 @@ def test_operations_are_counted_as_torch_counts_them() -> None:
     assert counter.get_total_flops() == 2 * (models.pair_flops(sizes, 30, 7) - attention)
     for context in (64, 512):
         per_row = models.pair_flops(sizes, 0.9 * context, 0.2 * context)
-        assert budget.flops_per_token(sizes, context) == pytest.approx(per_row / context)
+        assert models.flops_per_token(sizes, context) == pytest.approx(per_row / context)
         dropped, spans = span_counts(context)
         assert (context - dropped + spans) / context == pytest.approx(models.SOURCE_SHARE, abs=0.01)
         assert (dropped + spans) / context == pytest.approx(models.TARGET_SHARE, abs=0.02)

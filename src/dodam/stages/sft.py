@@ -85,7 +85,7 @@ def run(config: Sft) -> dict[str, Any]:
     model, tokenizer = loaded.model.train(), loaded.tokenizer
     check_tokens(tokenizer, config.model)
     context = choices["context"] if choices else min(config.context or model.config.context, model.config.context)
-    learned, held_back, questions = read(config, tokenizer, context)
+    learned, held_back, questions = distributed.in_turn(lambda: read(config, tokenizer, context))
     rows = PackedLoader(learned, context, tokenizer.pad, config.seed)
     held_back_rows = PackedLoader(held_back, context, tokenizer.pad, config.seed)
     replay = config.replay
