@@ -4,7 +4,7 @@ In come sizes, what will be read and a sample of the text; out comes the bits pe
 """
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dodam.data.mixture import Mixture
@@ -26,8 +26,13 @@ def end_of(sizes: "Sizes", tokens: float, corpus: "Corpus", rows: "Mixture", tok
     return scaling.bits_per_byte(num_block_parameters(sizes), read, there, scaling.hardness(text.encode()))
 
 
-def tell(last: float) -> None:
+def expect(
+    choices: dict[str, Any], sizes: "Sizes", corpus: "Corpus", rows: "Mixture", tokenizer: "Tokenizer"
+) -> dict[str, float]:
+    """What is expected of a run with these choices, which is said, and kept with them."""
     from dodam.train import scaling
 
+    last = end_of(sizes, choices["steps"] * choices["batch"] * rows.context, corpus, rows, tokenizer)
     low, high = scaling.expected(last, 1.0)
     print(f"pretrain: expected at the end: {low:.2f} to {high:.2f} bits per byte (docs/scaling.md).", file=sys.stderr)
+    return {"expected": last}

@@ -373,17 +373,15 @@ def train(
         told = {"before": choices["before"], "after": asdict(measured[0]) if measured[0] else None}
         return told | {"alarms": watch.alarms, "prompts": len(stage.learned)}
 
+    best = "highest" if config.best else None
     loop = training.loop_bounds(config, choices, rounds.steps_per_epoch)
-    loop = replace(loop, log_every=rounds.steps, checkpoint_every=rounds.steps)
     setup = Setup(
         model=stage.loaded.model,
         tokenizer=stage.loaded.tokenizer,
         batches=batches or rounds.batches,
         objective=objective,
         optim=OptimConfig(**choices["optim"]),
-        loop=replace(
-            loop, log_every=rounds.steps, checkpoint_every=rounds.steps, best="highest" if config.best else None
-        ),
+        loop=replace(loop, log_every=rounds.steps, checkpoint_every=rounds.steps, best=best),
         validate=validate,
         unit="mean reward",
         sample=lambda _: stage.tell_samples(stage.loaded.model),

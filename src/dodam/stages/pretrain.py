@@ -143,9 +143,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         choices = distributed.first(lambda: choose(config, machine, rows, corpus, shape, loaded, task))
         choices |= {"context": context, "data": shards.fingerprint}
         if loaded is None and held_back and architecture == "decoder":
-            tokens = choices["steps"] * choices["batch"] * length
-            choices["expected"] = expected.end_of(shape(choices["depth"]), tokens, corpus, rows, tokenizer)
-            expected.tell(choices["expected"])
+            choices |= expected.expect(choices, shape(choices["depth"]), corpus, rows, tokenizer)
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     mine, count = distributed.share(batch)
     model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
