@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -135,24 +136,39 @@ def say(**values: Any) -> None:
     print(SIGN + json.dumps(values), flush=True)
 
 
+@dataclass(frozen=True)
+class Built:
+    """A side as it stands: its step, and what measures it."""
+
+    measure: Callable[[], dict[str, float]]
+    step: Step
+
+
+def config_of(size: str) -> Any:
+    """Our shape of a size."""
+    from dodam.models.build import decoder_config
+
+    depth, width, heads, kv_heads, vocabulary, context, _ = SIZES[size]
+    return decoder_config(
+        vocabulary=vocabulary, context=context, depth=depth, width=width, heads=heads, kv_heads=kv_heads
+    )
+
+
 def serve(asked: argparse.Namespace) -> None:
     """One side: build, warm up, tell what was built; then, at each line, measure and tell."""
     from dodam import machine as machines
-    from dodam.models.build import decoder_config, flops_per_token, num_parameters
+    from dodam.models.build import flops_per_token, num_parameters
 
     machine = machines.look(asked.device, asked.threads)
     if asked.side == "ours":
         machines.use(machine)
     torch.set_num_threads(machine.threads)
-    depth, width, heads, kv_heads, vocabulary, context, rows = SIZES[asked.sizes[0]]
-    rows = asked.rows or rows
-    config = decoder_config(
-        vocabulary=vocabulary, context=context, depth=depth, width=width, heads=heads, kv_heads=kv_heads
-    )
-    measure = BUILDERS[asked.side](config, rows, machine, asked.seconds)
+    config, rows = config_of(asked.sizes[0]), asked.rows or SIZES[asked.sizes[0]][-1]
+    measure = BUILDERS[asked.side](config, rows, machine, asked.seconds).measure
     measure()
-    tokens = rows * context
-    about = {"parameters": num_parameters(config), "tokens": tokens, "flops": flops_per_token(config, context) * tokens}
+    tokens = rows * config.context
+    flops = flops_per_token(config, config.context) * tokens
+    about = {"parameters": num_parameters(config), "tokens": tokens, "flops": flops}
     say(**about, dtype="float32" if asked.side == "plain" else machine.dtype)
     for _ in sys.stdin:
         found = measure()
@@ -207,7 +223,7 @@ def tokens_of(config: Any, rows: int, device: str) -> tuple[Tensor, Tensor]:
     return ids[:, :-1].contiguous().to(device), ids[:, 1:].contiguous().to(device)
 
 
-def ours(config: Any, rows: int, machine: Any, seconds: float) -> Callable[[], dict[str, float]]:
+def ours(config: Any, rows: int, machine: Any, seconds: float) -> Built:
     from dodam.data.batch import TokenBatch
     from dodam.models.build import build_decoder
     from dodam.stages.compiling import compile_blocks
@@ -231,7 +247,7 @@ def ours(config: Any, rows: int, machine: Any, seconds: float) -> Callable[[], d
             parameter.grad = torch.ones_like(parameter)
         return {"seconds": step, "optimiser": times_of(lambda: optimizers.step(1.0), machine.device, 0.0) / step}
 
-    return measure
+    return Built(measure, whole)
 
 
 class PlainBlock(nn.Module):
@@ -280,7 +296,7 @@ class Plain(nn.Module):
         return self.head(self.norm(x))
 
 
-def plain(config: Any, rows: int, machine: Any, seconds: float) -> Callable[[], dict[str, float]]:
+def plain(config: Any, rows: int, machine: Any, seconds: float) -> Built:
     torch.manual_seed(0)
     model = Plain(config).to(machine.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
@@ -293,10 +309,10 @@ def plain(config: Any, rows: int, machine: Any, seconds: float) -> Callable[[], 
         optimizer.step()
         optimizer.zero_grad()
 
-    return lambda: {"seconds": times_of(step, machine.device, seconds)}
+    return Built(lambda: {"seconds": times_of(step, machine.device, seconds)}, step)
 
 
-def trained(config: Any, machine: Any, seconds: float, build: Callable[[Any, dict[str, Any]], Any]) -> Any:
+def trained(config: Any, machine: Any, seconds: float, build: Callable[[Any, dict[str, Any]], Any]) -> Built:
     """What measures a Trainer: the median time between the ends of its steps. `build`: from the model and the settings
     that both of them take."""
     import tempfile
@@ -332,7 +348,7 @@ def trained(config: Any, machine: Any, seconds: float, build: Callable[[Any, dic
         trainer.train()
         return {"seconds": statistics.median(b - a for a, b in pairwise(ends))}
 
-    return measure
+    return Built(measure, trainer.train)
 
 
 def rows_of(config: Any) -> list[dict[str, list[int]]]:
@@ -341,7 +357,7 @@ def rows_of(config: Any) -> list[dict[str, list[int]]]:
     return [{"input_ids": row, "labels": row, "attention_mask": [1] * len(row)} for row in ids_BT.tolist()]
 
 
-def transformers(config: Any, rows: int, machine: Any, seconds: float) -> Callable[[], dict[str, float]]:
+def transformers(config: Any, rows: int, machine: Any, seconds: float) -> Built:
     from transformers import Trainer, TrainingArguments, default_data_collator
 
     def build(model: Any, settings: dict[str, Any]) -> Any:
@@ -351,7 +367,7 @@ def transformers(config: Any, rows: int, machine: Any, seconds: float) -> Callab
     return trained(config, machine, seconds, build)
 
 
-def trl(config: Any, rows: int, machine: Any, seconds: float) -> Callable[[], dict[str, float]]:
+def trl(config: Any, rows: int, machine: Any, seconds: float) -> Built:
     from datasets import Dataset
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node N tests/spread_gradients.py KIND
 
-KIND is tensor, pipeline or full. Every rank computes the whole model too and prints the largest difference of a
-gradient that it has, as a share of the largest gradient of that parameter.
+KIND is tensor, pipeline, context, context-full or full. Every rank computes the whole model too and prints the largest
+difference of a gradient that it has, as a share of the largest gradient of that parameter.
 """
 
 import copy
@@ -15,7 +15,7 @@ import torch
 from dodam import ranks
 from dodam.data.batch import IGNORED, TokenBatch
 from dodam.models.build import build_decoder, decoder_config
-from dodam.train import distributed, pipeline, sharding
+from dodam.train import context, distributed, pipeline, sharding
 from dodam.train.objective import TokenCrossEntropy
 
 ROWS, T = 8, 24
@@ -34,7 +34,7 @@ def batches() -> list[TokenBatch]:
 
 def learn(model: Any, parts: list[TokenBatch], weight: float) -> None:
     """Forward and backward of all parts, all losses first."""
-    losses = [TokenCrossEntropy()(model, pipeline.to_learn(part)) / weight for part in parts]
+    losses = [TokenCrossEntropy()(model, context.section_of(pipeline.to_learn(part))) / weight for part in parts]
     for loss in losses:
         loss.backward()
 
@@ -42,7 +42,7 @@ def learn(model: Any, parts: list[TokenBatch], weight: float) -> None:
 def main(kind: str) -> None:
     torch.set_num_threads(1)
     distributed.start("cpu", 60.0)
-    ranks.set_together(tensor=2 if kind == "tensor" else 1, pipeline=2 if kind == "pipeline" else 1)
+    ranks.set_together(**{way: 2 if kind.startswith(way) else 1 for way in ("tensor", "pipeline", "context")})
     config = decoder_config(vocabulary=64, context=T, depth=3, width=32, heads=4, kv_heads=2)
     whole = build_decoder(config, 0)
     generator = torch.Generator().manual_seed(2)
@@ -52,7 +52,9 @@ def main(kind: str) -> None:
     parts = batches()
     weight = sum(TokenCrossEntropy().weight(part) for part in parts)
     model = copy.deepcopy(whole)
-    spread = pipeline.divide(model) if kind == "pipeline" else sharding.shard(model)
+    spread: Any = model
+    if kind != "context":
+        spread = pipeline.divide(model) if kind == "pipeline" else sharding.shard(model)
     mine = len(parts) // ranks.replicas()
     with ranks.alone():
         learn(whole, parts, weight)

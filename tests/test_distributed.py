@@ -14,12 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from dodam import cli
+from dodam.errors import UsageError
+from dodam.train import context, distributed
 
 BOUND = 1e-3
 MODEL = ["--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "32", "--context", "32"]
@@ -27,6 +31,8 @@ DEEPER = [{"1": "2"}.get(word, word) for word in MODEL] + ["--heads", "4", "--kv
 SHARDS = {"none": [], "full": ["--parallel.shard", "full"]}
 SHARDS["tensor"] = [*SHARDS["full"], "--parallel.tensor", "2"]
 SHARDS["pipeline"] = ["--parallel.pipeline", "2"]
+SHARDS["context"] = ["--parallel.context", "2"]
+SHARDS["context, full"] = [*SHARDS["context"], *SHARDS["full"]]
 RANKED = ["--data", "{rankings}", "--model", "{base}", "--validation", "0.2"]
 ASKED = ["--data", "{chat}", "--model", "{base}", "--reward", "length:60-200", "--max-tokens", "8", "--skip-bad"]
 ASKED += ["--report-prompts", "5", "--learning-rate", "4"]
@@ -38,6 +44,7 @@ STAGES = {
     "long": ["pretrain", *MODEL, "--steps", "40", "--checkpoint-seconds", "0"],
     "longer": ["pretrain", *MODEL, "--steps", "120", "--checkpoint-seconds", "0"],
     "heads": ["pretrain", *DEEPER, "--steps", "12", "--checkpoint-seconds", "0.05"],
+    "heads twice": ["pretrain", *DEEPER, "--steps", "12", "--recompute", "0.5"],
     "long heads": ["pretrain", *DEEPER, "--steps", "40", "--checkpoint-seconds", "0"],
     "encoder of heads": ["pretrain", "--architecture", "encoder", *MODEL, "--heads", "2", "--steps", "12"],
     "sft": ["sft", "--data", "{chat}", "--model", "{base}", "--replay", "{data}", "--steps", "11"],
@@ -182,6 +189,15 @@ def differences(one: Path, other: Path, told: Sequence[str], after: int = 0) -> 
         pytest.param("heads", 4, "tensor", marks=pytest.mark.slow),
         ("heads", 2, "pipeline"),
         pytest.param("heads", 4, "pipeline", marks=pytest.mark.slow),
+        ("heads", 2, "context"),
+        pytest.param("heads", 4, "context", marks=pytest.mark.slow),
+        pytest.param("heads", 4, "context, full", marks=pytest.mark.slow),
+        pytest.param("heads twice", 2, "context", marks=pytest.mark.slow),
+        pytest.param("sft", 2, "context", marks=pytest.mark.slow),
+        pytest.param("sft with lora", 2, "context", marks=pytest.mark.slow),
+        pytest.param("heads twice", 2, "full", marks=pytest.mark.slow),
+        pytest.param("heads twice", 2, "tensor", marks=pytest.mark.slow),
+        pytest.param("heads twice", 2, "pipeline", marks=pytest.mark.slow),
         pytest.param("encoder of heads", 2, "tensor", marks=pytest.mark.slow),
         ("dpo", 2, "none"),
         pytest.param("dpo", 2, "full", marks=pytest.mark.slow),
@@ -208,7 +224,7 @@ def test_ranks_learn_what_one_learns(
     assert told and len(told) == len(set(told)), "more than one rank spoke"
     # Where a gradient is next to nothing Muon makes much of its rounding, in two blocks more than in one; gradients
     # themselves are compared below.
-    more = 5 if stage == "heads" else 1
+    more = 5 if stage.startswith("heads") else 1
     compared = TELLING.get(stage, TOLD)
     assert differences(alone[stage], out, compared) < more * BOUND
     assert differences(alone[stage], out, (*compared, "gradient_norm")) < more * 5 * BOUND
@@ -326,6 +342,33 @@ def test_when_a_rank_dies_the_others_say_so_and_end(world: dict[str, str], tmp_p
     assert "src/dodam" not in errors and "mistake in dodam" not in errors
 
 
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_sections_have_as_much_to_look_back_on_as_one_another(number: int) -> None:
+    sections = [context.places(24, number, rank).tolist() for rank in range(number)]
+    assert sorted(place for section in sections for place in section) == list(range(24))
+    assert len({sum(section) for section in sections}) == 1
+    with pytest.raises(UsageError, match=f"rows of 26 tokens cannot be shared out among {number} ranks"):
+        context.places(26, number, 0)
+
+
+def test_ranks_that_are_started_again_meet_without_those_that_are_gone() -> None:
+    """torchrun's store keeps what earlier ranks have said in it."""
+    store, world, names = dist.HashStore(), 3, []
+
+    def meet(rank: int) -> str:
+        return distributed._meeting(store, rank, world, 20.0)
+
+    for turn in range(3):
+        if turn:  # one of them dies before the others are there
+            with pytest.raises(RuntimeError, match="timed out"):
+                distributed._meeting(store, 1, world, 0.1)
+        with ThreadPoolExecutor(world) as threads:
+            told = set(threads.map(meet, range(world)))
+        assert len(told) == 1
+        names += told
+    assert len(set(names)) == 3
+
+
 @needs_proc
 @pytest.mark.slow
 def test_a_rank_that_dies_is_started_again_by_torchrun_and_the_run_ends_right(
@@ -429,6 +472,9 @@ def test_two_hosts_learn_what_one_process_learns(world: dict[str, str], alone: d
     ("ranks", "kind"),
     [
         (2, "pipeline"),
+        (2, "context"),
+        pytest.param(4, "context", marks=pytest.mark.slow),
+        pytest.param(4, "context-full", marks=pytest.mark.slow),
         pytest.param(2, "tensor", marks=pytest.mark.slow),
         pytest.param(2, "full", marks=pytest.mark.slow),
         pytest.param(4, "tensor", marks=pytest.mark.slow),
@@ -471,6 +517,18 @@ def test_a_batch_that_the_ranks_do_not_divide(world: dict[str, str], tmp_path: P
         ("decoder", SHARDS["pipeline"], "--parallel.pipeline: 1 blocks are too few for 2 ranks. Give fewer"),
         pytest.param(
             "decoder",
+            [*SHARDS["context"], *SHARDS["pipeline"]],
+            "with sections of rows compute all of the model",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "encoder",
+            SHARDS["context"],
+            "--parallel.context: only a decoder learns from sections of rows",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "decoder",
             [*SHARDS["full"], *SHARDS["pipeline"]],
             "ranks of a pipeline have whole blocks",
             marks=pytest.mark.slow,
@@ -492,6 +550,7 @@ def test_products_that_ranks_cannot_compute_together(
         ("classify", SHARDS["pipeline"], "--parallel.pipeline: in this stage every rank has rows of its own. Leave"),
         ("embed", [*SHARDS["full"], "--microbatch", "2"], "--microbatch: ranks that hold a part of the model each"),
         ("dpo", [*SHARDS["full"], "--microbatch", "2"], "--microbatch: ranks that hold a part of the model each"),
+        ("grpo", SHARDS["context"], "--parallel.context: in this stage every rank has rows of its own. Leave"),
         ("grpo", SHARDS["full"], "--parallel.shard: answers are written by a whole model. Leave the flag out: every"),
         ("ppo", SHARDS["full"], "--parallel.shard: answers are written by a whole model. Leave the flag out: every"),
         ("seq2seq", SHARDS["full"], "--parallel.shard: an encoder-decoder is not sharded. Leave the flag out: every"),

@@ -27,6 +27,7 @@ from dodam.train.label_smoothing import SmoothedCrossEntropy
 from dodam.train.loop import one_step
 from dodam.train.objective import MaskedCrossEntropy, TokenCrossEntropy
 from dodam.train.optim import OptimConfig, Optimizers
+from dodam.train.recompute import recompute_blocks
 
 ROOT = Path(__file__).parent.parent
 VOCABULARY, ROWS, CONTEXT = 320, 2, 128
@@ -149,6 +150,23 @@ def test_what_a_step_keeps_is_near_what_a_real_step_keeps(name: str, dtype: str)
     with Live() as live:
         one_step(model, optimizers, [batch], objective, 1.0, 1.0, "cpu")
     assert 1.0 <= reckoned.peak / (resting + live.peak) <= 1.25
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+@pytest.mark.parametrize("name", [name for name in SHAPES if name != "mixtral"])
+def test_what_is_computed_again_is_not_kept(name: str, share: float) -> None:
+    model, (batch, objective) = built(name), example(name, torch.float32)
+    recompute_blocks(model, share)
+    optimizers = Optimizers(model, OptimConfig())
+    resting = held([*model.parameters(), *model.buffers(), *optimizers.state().values()])
+    with Live() as live:
+        one_step(model, optimizers, [batch], objective, 1.0, 1.0, "cpu")
+    reckoned = [
+        memory.training(SHAPES[name], ROWS, CONTEXT, dtype="float32", device="cpu", recompute=one)
+        for one in (0.0, share)
+    ]
+    assert reckoned[1].activations < reckoned[0].activations
+    assert (0.78 if name == "marian" else 0.93) <= reckoned[1].peak / (resting + live.peak) <= 1.1
 
 
 def test_long_rows_on_a_cpu_use_the_fused_kernel() -> None:

@@ -37,7 +37,7 @@ def layouts(draw) -> Layout:
         batch=data * draw(powers),
         rows=1,
         sharding="optimizer" if pipeline > 1 else draw(st.sampled_from(["full", "optimizer"])),
-        recomputed=draw(st.booleans()),
+        recompute=draw(st.sampled_from([0.0, 0.5, 1.0])),
     )
 
 
@@ -68,7 +68,7 @@ def test_waiting_only_costs(layout: Layout, speed: float) -> None:
     """No share of the peak is above that of one device, and without anything to wait for it is that."""
     assert utilization(SIZES, 128, replace(H100, link=speed, network=speed), layout) <= H100.efficiency * (1 + 1e-9)
     quick = replace(H100, link=math.inf, network=math.inf)
-    took = step(SIZES, 128, quick, replace(layout, recomputed=False))
+    took = step(SIZES, 128, quick, replace(layout, recompute=0.0))
     alone = flops_per_token(SIZES, 128) * layout.batch * 128 / layout.devices / H100.rate
     assert took.compute == pytest.approx(alone) and took.tensor == took.data == 0
     assert took.stragglers == pytest.approx(SPREAD * math.sqrt(2 * math.log(layout.devices)) * alone)

@@ -5,9 +5,10 @@ import random
 import sys
 import sysconfig
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from dodam.data.loader import RowLoader, token_batch
 from dodam.errors import FolderError, UsageError
 from dodam.models.build import build_decoder, decoder_config, flops_per_token
 from dodam.models.decoder import DecoderConfig
-from dodam.stages import pretrain
+from dodam.stages import dial, pretrain, training
+from dodam.stages.pretrain import Pretrain
 from dodam.stages.validation import bits_per_byte
 from dodam.tokenizer import train as tokenizer_train
 from dodam.tokenizer.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -105,11 +107,31 @@ def test_the_dial_takes_the_best_of_what_it_measured() -> None:
         # A machine that computes the smallest models quickly and all others very slowly.
         return flops_per_token(shape(depth), 64) * batch * 64 / (1e13 if depth < 4 else 1e9)
 
-    dial = budget.choose(300.0, MUCH, 64, shape, time_step)
+    dial = budget.choose(lambda: 300.0, MUCH, 64, shape, time_step)
     assert 1 < len(timed) <= budget.MOST_PROBES and len(dict(timed)) == len(timed)
     assert dial.depth in dict(timed) and dial.depth < 4
     assert dial.tokens == dial.steps * dial.batch * 64
     assert dial.batch == pytest.approx(budget.rows_per_step(dial.tokens, 64), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gain", "compiled"), [("auto", 1.5, True), ("auto", 0.9, False), ("no", 1.5, False)]
+)
+def test_a_budget_compiles_what_is_faster_compiled(
+    wanted: Literal["auto", "no"], gain: float, compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_step(config: Any, machine: Any, sizes: Any, task: Any, batch: int, *, compiled: bool = False) -> float:
+        return flops_per_token(sizes, 64) * batch * 64 / (gain * 1e11 if compiled else 1e11)
+
+    monkeypatch.setattr(dial, "time_step", time_step)
+    monkeypatch.setattr(training, "seconds_left", lambda config: 600.0)
+    here = replace(machine.look("cpu", 1), compiler=True)
+    config = Pretrain(data=tmp_path, out=tmp_path, budget="10m", compile=wanted)
+    task: Any = None
+    choice, compiles = dial.turn(config, here, MUCH, 64, shape, task, None)
+    assert compiles == compiled and choice.rate == pytest.approx(gain * 1e11 if compiled else 1e11)
+    told = 600.0 * (1 - clock.ASIDE) * choice.rate / flops_per_token(shape(choice.depth), 64)
+    assert choice.tokens == pytest.approx(told, rel=0.01)
 
 
 def test_more_time_gives_larger_models_and_repeats_count_little() -> None:
@@ -125,7 +147,7 @@ def test_more_time_gives_larger_models_and_repeats_count_little() -> None:
         return shape(depth)
 
     assert budget.best_depth(1e9, MUCH, 64, only_even, rates) % 2 == 0
-    four_passes = budget.choose(1000.0, little, 64, shape, lambda depth, batch: 0.01, depth=2, batch=8).steps
+    four_passes = budget.choose(lambda: 1000.0, little, 64, shape, lambda depth, batch: 0.01, depth=2, batch=8).steps
     assert four_passes == round(4 * 1_000_000 / (8 * 64))
 
 

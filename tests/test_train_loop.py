@@ -19,6 +19,7 @@ from dodam.data.batch import Batch, TokenBatch
 from dodam.errors import Interrupted, StorageError
 from dodam.stages.training import Training, until
 from dodam.train import checkpoint
+from dodam.train.clock import ASIDE, Clock, Plan
 from dodam.train.loop import LoopConfig, Outcome, train
 from dodam.train.optim import OptimConfig, Optimizers
 
@@ -234,6 +235,7 @@ import sys, time
 sys.path.insert(0, {tests!r})
 import test_train_loop as loop
 from dodam.train import checkpoint
+from dodam.train.clock import ASIDE, Clock, Plan
 from dodam.train.schedule import Schedule
 from dodam.train.state import Run
 
@@ -271,3 +273,41 @@ def test_killed_while_a_checkpoint_is_written_it_goes_on_from_the_one_before(tmp
     weight, outcome, seen = run(folder, checkpoint_seconds=1e9)  # so that no other is written in its place
     assert (weight, outcome.steps, len(seen)) == (whole, STEPS, STEPS - 1)  # from step 1 on
     assert not left[0].exists()
+
+
+class Hands(Clock):
+    """A clock that is moved by hand."""
+
+    def seconds(self) -> float:
+        return self.used
+
+
+@pytest.mark.parametrize(("look", "made"), [(0.05, 10), (1.0, 3), (10.0, 2)])
+def test_validations_leave_the_steps_their_time(look: float, made: int) -> None:
+    hands = Hands()
+    plan = Plan(LoopConfig(seconds=100.0, validate_every=0.1), hands, 0)
+    looks, last = 0, False
+    while not last:
+        plan.begin_step()
+        hands.used += 0.1
+        plan.end_step()
+        last = plan.done(0)
+        if plan.validation_due(0, last):
+            looks += 1
+            hands.used += look
+    assert looks == made  # the first shows that all is well, the last what came of it
+    assert plan.usual() == pytest.approx(0.1)  # a step does not count what goes by between steps
+    assert plan.aside <= max(look, ASIDE * 100.0)
+
+
+def test_a_run_of_steps_validates_as_often_as_it_is_told() -> None:
+    hands = Hands()
+    plan = Plan(LoopConfig(steps=20, validate_every=0.1), hands, 0)
+    due = []
+    for step in range(1, 21):
+        plan.begin_step()
+        hands.used += 0.1
+        plan.end_step()
+        due.append(plan.validation_due(step, step == 20))
+        hands.used += 10.0 * due[-1]
+    assert sum(due) == 10

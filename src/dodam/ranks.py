@@ -19,7 +19,7 @@ shall have told of what failed on all of them before that."""
 STARTED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 _alone = False
-_tensor = _pipeline = 1
+_tensor = _pipeline = _context = 1
 
 
 def started() -> int:
@@ -47,14 +47,19 @@ def pipeline() -> int:
     return 1 if _alone else _pipeline
 
 
+def context() -> int:
+    """How many neighbouring ranks have some positions each of the same rows."""
+    return 1 if _alone else _context
+
+
 def together() -> int:
-    """How many neighbouring ranks read the same rows, for either reason."""
-    return tensor() * pipeline()
+    """How many neighbouring ranks read the same rows, for whichever reason."""
+    return tensor() * pipeline() * context()
 
 
-def set_together(*, tensor: int, pipeline: int) -> None:
-    global _tensor, _pipeline
-    _tensor, _pipeline = tensor, pipeline
+def set_together(*, tensor: int, pipeline: int, context: int) -> None:
+    global _tensor, _pipeline, _context
+    _tensor, _pipeline, _context = tensor, pipeline, context
 
 
 def replicas() -> int:

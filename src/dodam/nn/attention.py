@@ -36,8 +36,8 @@ def attend(
 
     Query heads share key/value heads in consecutive groups (Ainslie et al. 2023). `scale` is 1 / sqrt(E) unless given;
     with `softcap` c, scores become c tanh(score / c) (Gemma 2)."""
-    if mask.branches is not None:
-        return mask.branches.attend(partial(attend, scale=scale, softcap=softcap), q_BHTE, k_BKSE, v_BKSE)
+    if own := mask.branches or mask.section:
+        return own.attend(partial(attend, scale=scale, softcap=softcap), q_BHTE, k_BKSE, v_BKSE)
     on_cpu, T = q_BHTE.device.type == "cpu", q_BHTE.shape[2]
     short = on_cpu and (T == 1 or (q_BHTE.dtype == torch.bfloat16 and T <= EXPLICIT_UP_TO))
     if short or softcap is not None:

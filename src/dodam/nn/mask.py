@@ -11,6 +11,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from dodam.nn.branches import Branches
+    from dodam.nn.sections import Section
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Mask:
     """`causal`: queries and keys are the same positions and none sees a later one; kernels skip what comes after.
     `allowed`: bool, broadcastable to [B, 1, T, S]; where given it says all, the triangle of a causal mask included.
     `bias`: added to the scores, broadcastable to [B, H, T, S] (T5's relative positions).
-    `branches`: of rows in which answers stand behind one prompt; it says all."""
+    `branches`: of rows in which answers stand behind one prompt; it says all.
+    `section`: of rows of which this rank has some positions only; it says all."""
 
     causal: bool
     allowed: Tensor | None = None
     bias: Tensor | None = None
     branches: "Branches | None" = None
+    section: "Section | None" = None
 
     def within(self, window: int, queries: Tensor, num_keys: int, *, both_ways: bool = False) -> "Mask":
         """The same, but a query sees only the last `window` keys, itself counted; `both_ways` as many to the right.
@@ -31,7 +34,7 @@ class Mask:
         `queries` are the key positions at which the queries stand, [T] or [B, T]. Within a packed row that is where
         they stand in the row. With `both_ways` a query always sees itself: one amid padding would else see nothing,
         and a softmax over nothing is NaN."""
-        assert self.branches is None, "a window is counted in places of the row"
+        assert self.branches is None and self.section is None, "a window is counted in places of the row"
         if num_keys <= window:
             return self
         distance = queries[..., :, None] - torch.arange(num_keys, device=queries.device)

@@ -18,7 +18,7 @@ Sharding = Literal["full", "optimizer"]
 REACHED = 0.8  # of a link's bandwidth by collective operations
 SPREAD = 0.01  # how far one device's times lie apart, a standard deviation as a share of the mean
 HALF, FULL = 2, 4  # bytes of what is sent: activations and gathered weights, and gradients that are summed
-RECOMPUTED = 4 / 3  # of the work, where the forward pass is done again on the way back
+FORWARD = 1 / 3  # of the work of a step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class Layout:
     rows: int = 1
     """Rows that go through a device at one time."""
     sharding: Sharding = "full"
-    recomputed: bool = False
-    """Whether the forward pass is computed a second time, so that it need not be kept."""
+    recompute: float = 0.0
+    """Share of the blocks that are computed a second time on the way back, so that little of them need be kept."""
 
     @property
     def data(self) -> int:
@@ -100,7 +100,7 @@ def depth_of(sizes: Sizes) -> int:
 def step(sizes: Sizes, context: int, hardware: Hardware, layout: Layout) -> Step:
     """The parts of one step. On one device it is FLOPs / (peak * efficiency)."""
     m, t, p = layout.microbatches, layout.tensor, layout.pipeline
-    again = RECOMPUTED if layout.recomputed else 1.0
+    again = 1 + FORWARD * layout.recompute
     tokens = m * layout.rows * context if layout.devices > 1 else layout.batch * context
     compute = again * flops_per_token(sizes, context) * tokens / (t * p) / hardware.rate
     tensor = tensor_seconds(sizes, tokens, hardware, layout)
@@ -114,7 +114,7 @@ def tensor_seconds(sizes: Sizes, tokens: int, hardware: Hardware, layout: Layout
     """Each block sums the stream over its devices twice forward and twice back (Shoeybi et al. 2019, section 3), in a
     ring; twice more where the forward pass is done again."""
     t = layout.tensor
-    sums = (6 if layout.recomputed else 4) * depth_of(sizes) / layout.pipeline
+    sums = (4 + 2 * layout.recompute) * depth_of(sizes) / layout.pipeline
     sent = sums * 2 * (t - 1) / t * HALF * sizes.width * tokens
     return sent / (REACHED * bandwidth(hardware, t))
 

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from dodam.plan.hardware import Hardware
     from dodam.plan.plan import Plan
 
-PARTS = ("weights", "gradients", "optimizer", "activations", "copies", "logits")
+PARTS = ("weights", "gradients", "optimizer", "activations", "copies", "logits", "recomputed")
 
 
 def tell(row: dict[str, Any], hardware: "Hardware", config: "Plan") -> None:
@@ -23,7 +23,7 @@ def tell(row: dict[str, Any], hardware: "Hardware", config: "Plan") -> None:
     else:
         print(f"  work      {short(row['tokens'])} tokens, {row['flops']:.2e} FLOPs")
     memory = row["memory"]
-    told = ", ".join(f"{name} {size_of(memory[name])}" for name in PARTS)
+    told = ", ".join(f"{name} {size_of(memory[name])}" for name in PARTS if memory[name])
     print(f"  memory    {size_of(memory['peak'])}{each} with {rows_of(row['microbatch'])} at one time: {told}")
     if hardware.memory is not None and memory["peak"] > hardware.memory:
         print(f"            MORE than there is: {size_of(hardware.memory)}")

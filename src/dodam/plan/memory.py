@@ -7,7 +7,7 @@ heads, F width of the feed-forward, V vocabulary. Everything is in bytes.
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -22,6 +22,7 @@ from dodam.nn.lora import is_lora
 from dodam.nn.norm import NormKind
 from dodam.train.objective import chunk_size
 from dodam.train.optim import in_block
+from dodam.train.recompute import spread
 
 FULL = 4  # bytes of a weight, of its gradient, and of each number an optimiser keeps
 STEP_COUNT = 4  # AdamW counts its steps for every tensor
@@ -41,6 +42,8 @@ class Memory:
     """Of the matrices inside the blocks, in what they multiply in."""
     logits: int
     """Of one chunk of positions, with what is computed from them."""
+    recomputed: int
+    """Of the one block that is just computed again, when the logits are gone."""
     update: int
     """What Muon's largest group of matrices needs while it is updated."""
 
@@ -57,6 +60,7 @@ class Memory:
             activations=math.ceil(self.activations / tensor),
             copies=math.ceil(self.copies / whole),
             logits=math.ceil(self.logits / tensor),
+            recomputed=math.ceil(self.recomputed / tensor),
             update=math.ceil(self.update / (model * data)),
         )
 
@@ -67,7 +71,8 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        return self.states + max(self.activations + self.copies + self.logits, self.update)
+        step = self.activations + self.copies + max(self.logits, self.recomputed)
+        return self.states + max(step, self.update)
 
 
 @lru_cache(maxsize=4)
@@ -111,18 +116,32 @@ def update_bytes(model: nn.Module) -> int:
 
 
 def training(
-    sizes: Sizes, rows: int, context: int, *, dtype: str, device: str, model: nn.Module | None = None
+    sizes: Sizes,
+    rows: int,
+    context: int,
+    *,
+    dtype: str,
+    device: str,
+    model: nn.Module | None = None,
+    recompute: float = 0.0,
 ) -> Memory:
-    """What training on `rows` rows of `context` tokens at one time needs; `model` where parts of it are frozen."""
+    """What training on `rows` rows of `context` tokens at one time needs; `model` where parts of it are frozen,
+    `recompute` the share of the blocks that are computed again on the way back."""
     model = model or outlined(sizes)
     how = Kept(half=dtype != "float32", on_cpu=device == "cpu", context=context)
+    stacks, copies = stacks_of(sizes, how), copied_bytes(sizes, how)
+    again = [sum(spread(stack.depth, recompute)) for stack in stacks]
+    share = sum(again) / sum(stack.depth for stack in stacks)
+    kept = around_bytes(sizes, how) + sum(stack.kept(count) for stack, count in zip(stacks, again, strict=True))
+    one = max((stack.block for stack, count in zip(stacks, again, strict=True) if count), default=0.0)
     return Memory(
         weights=weight_bytes(model),
         gradients=gradient_bytes(model),
         optimizer=optimizer_bytes(model),
-        activations=activation_bytes(sizes, rows, context, how),
-        copies=copied_bytes(sizes, how),
+        activations=round(rows * kept),
+        copies=round((1 - share) * copies),
         logits=logit_bytes(sizes, rows * context, device, how),
+        recomputed=round(rows * one + (one > 0) * copies / sum(stack.depth for stack in stacks)),
         update=update_bytes(model),
     )
 
@@ -184,18 +203,43 @@ class Kept:
         return self.size * (width + hidden * (4 if gated else 1 if activation == "relu" else 2))
 
 
-def activation_bytes(sizes: Sizes, rows: int, context: int, how: Kept) -> int:
-    """What a forward pass of `rows` rows of `context` tokens keeps; each block keeps the same. Dropout and masks of
-    documents are not counted."""
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Blocks that are alike, and what they keep of a row, in bytes. Dropout and masks of documents are not counted."""
+
+    depth: int
+    block: float
+    """All that one keeps."""
+    read: float
+    """What one reads, the stream."""
+
+    def kept(self, again: int) -> float:
+        """Where `again` of them are computed again, and keep only what they read."""
+        return (self.depth - again) * self.block + again * self.read
+
+
+def stacks_of(sizes: Sizes, how: Kept) -> list[Stack]:
+    """One, or those of both sides of a pair: a row with spans dropped, `SOURCE_SHARE` of which is read and
+    `TARGET_SHARE` written."""
+    stream = FULL * sizes.width
+    if not isinstance(sizes, EncoderDecoderConfig):
+        block = decoder_block(sizes, how) if isinstance(sizes, DecoderConfig) else encoder_block(sizes, how)
+        return [Stack(depth=sizes.depth, block=how.context * block, read=how.context * stream)]
+    source, target = SOURCE_SHARE * how.context, TARGET_SHARE * how.context
+    reads, writes = pair_blocks(sizes, source, target, how)
+    looked_at = 2 * how.size * source * sizes.heads * sizes.head_dim  # keys and values that a block is given
+    return [
+        Stack(depth=sizes.encoder_depth, block=source * reads, read=source * stream),
+        Stack(depth=sizes.decoder_depth, block=target * writes, read=target * stream + looked_at),
+    ]
+
+
+def around_bytes(sizes: Sizes, how: Kept) -> float:
+    """Of a row: the embedding, the last norm, what the head reads."""
     if isinstance(sizes, EncoderDecoderConfig):
-        per_row = pair_bytes(sizes, context, how)
-    else:
-        per_block = decoder_block(sizes, how) if isinstance(sizes, DecoderConfig) else encoder_block(sizes, how)
-        # Around the blocks: the embedding, the last norm, what the head reads.
-        per_row = context * (
-            sizes.depth * per_block + how.norm(sizes.norm, sizes.width) + (FULL + how.size) * sizes.width
-        )
-    return round(rows * per_row)
+        source, target = SOURCE_SHARE * how.context, TARGET_SHARE * how.context
+        return (source * FULL + target * (FULL + how.size)) * sizes.width
+    return how.context * (how.norm(sizes.norm, sizes.width) + (FULL + how.size) * sizes.width)
 
 
 def decoder_block(sizes: DecoderConfig, how: Kept) -> float:
@@ -220,21 +264,21 @@ def encoder_block(sizes: EncoderConfig, how: Kept) -> float:
     return attention + feedforward + 2 * how.norm(sizes.norm, width)
 
 
-def pair_bytes(sizes: EncoderDecoderConfig, context: int, how: Kept) -> float:
-    """Of a pair: a row with spans dropped, `SOURCE_SHARE` of which is read and `TARGET_SHARE` written."""
+def pair_blocks(sizes: EncoderDecoderConfig, source: float, target: float, how: Kept) -> tuple[float, float]:
+    """A block that reads so many positions, and one that writes so many, each for one position."""
     width, q = sizes.width, sizes.heads * sizes.head_dim
     norm = how.norm(sizes.norm, width)
     feedforward = how.feedforward(width, sizes.feedforward_size, gated=sizes.gated, activation=sizes.activation)
-    source, target = SOURCE_SHARE * context, TARGET_SHARE * context
 
     def attention(length: float, *, causal: bool) -> float:
-        shorter = Kept(half=how.half, on_cpu=how.on_cpu, context=round(length))
-        return shorter.attention(width, q, q, sizes.heads, qk_norm=False, rotary=False, causal=causal)
+        return shorter(length).attention(width, q, q, sizes.heads, qk_norm=False, rotary=False, causal=causal)
 
-    read = sizes.encoder_depth * (attention(source, causal=False) + feedforward + 2 * norm) + FULL * width
-    look = Kept(half=how.half, on_cpu=how.on_cpu, context=round(target)).cross(width, q, sizes.heads, source / target)
-    written = sizes.decoder_depth * (attention(target, causal=True) + look + feedforward + 3 * norm)
-    return source * read + target * (written + (FULL + how.size) * width)
+    def shorter(length: float) -> Kept:
+        return replace(how, context=round(length))
+
+    look = shorter(target).cross(width, q, sizes.heads, source / target)
+    reads = attention(source, causal=False) + feedforward + 2 * norm
+    return reads, attention(target, causal=True) + look + feedforward + 3 * norm
 
 
 def copied_bytes(sizes: Sizes, how: Kept) -> int:

@@ -103,6 +103,8 @@ class Plan:
     each device at least."""
     microbatch: Annotated[int, Gt(0)] | None = None
     """Rows a device computes at one time. Default: all of the batch; 1 with several devices or --fit-memory."""
+    recompute: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of the blocks whose activations are computed again on the way back, as in `dodam pretrain`."""
     tensor: Annotated[int, Gt(0)] = 1
     """Devices that share every matrix."""
     pipeline: Annotated[int, Gt(0)] = 1
@@ -218,6 +220,7 @@ def work_of(sizes: "Sizes", config: Plan) -> "Work":
         context=config.context,
         batch=config.batch or max(data_parallel(config), rows_per_step(tokens, config.context)),
         microbatch=config.microbatch or (1 if config.fit_memory else None),
+        recompute=config.recompute,
         tokens=tokens,
     )
 
@@ -254,6 +257,7 @@ def layout_of(one: "Work", config: Plan) -> "Layout":
     return Layout(
         devices=config.devices, tensor=config.tensor, pipeline=config.pipeline, chunks=config.chunks, batch=one.batch,
         rows=min(rows, max(1, one.batch // data_parallel(config))), sharding=config.sharding,
+        recompute=one.recompute,
     )  # fmt: skip
 
 
@@ -273,7 +277,10 @@ def memory_of(one: "Work", config: Plan, hardware: "Hardware", rows: int) -> "Me
     """Of one device that computes so many rows at one time."""
     from dodam.plan import memory
 
-    whole = memory.training(one.sizes, rows, one.context, dtype=hardware.dtype, device=hardware.kind, model=one.frozen)
+    whole = memory.training(
+        one.sizes, rows, one.context, dtype=hardware.dtype, device=hardware.kind, model=one.frozen,
+        recompute=one.recompute,
+    )  # fmt: skip
     return whole.shared(
         data=data_parallel(config), tensor=config.tensor, pipeline=config.pipeline, full=config.sharding == "full"
     )

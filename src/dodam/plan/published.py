@@ -9,7 +9,7 @@ from typing import Any
 
 from dodam.models.build import flops_per_token
 from dodam.models.decoder import DecoderConfig
-from dodam.plan.cluster import RECOMPUTED, Failures, Layout, step, utilization
+from dodam.plan.cluster import FORWARD, Failures, Layout, step, utilization
 from dodam.plan.cost import HOUR, cost, seconds_of
 from dodam.plan.hardware import TABLE
 
@@ -119,7 +119,7 @@ def steps() -> list[Published]:
     ]
     for name, told, sizes, (devices, tensor, pipeline, batch) in megatron:
         layout = Layout(
-            devices=devices, tensor=tensor, pipeline=pipeline, batch=batch, sharding="optimizer", recomputed=True
+            devices=devices, tensor=tensor, pipeline=pipeline, batch=batch, sharding="optimizer", recompute=1.0
         )
-        rows.append((name, told, RECOMPUTED * utilization(sizes, 2048, a100, layout)))
+        rows.append((name, told, (1 + FORWARD) * utilization(sizes, 2048, a100, layout)))
     return [Published(name=name, unit="of the peak", told=told, reckoned=ours) for name, told, ours in rows]

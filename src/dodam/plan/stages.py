@@ -33,6 +33,8 @@ class Work:
     """Rows of a step."""
     microbatch: int | None
     """Rows that are computed at one time; None: all."""
+    recompute: float = 0.0
+    """Share of the blocks that are computed again on the way back."""
     tokens: float | None
     seconds: float | None = None
     frozen: "nn.Module | None" = None
@@ -126,6 +128,7 @@ def work(stage: Stage, config: Any, sizes: "Sizes", context: int, batch: int, to
         context=context,
         batch=batch,
         microbatch=config.microbatch,
+        recompute=config.recompute,
         tokens=None if config.budget else tokens,
         seconds=seconds(config.budget) if config.budget else None,
         frozen=partly_frozen(config, sizes, stage.name),

@@ -226,7 +226,7 @@ def card_of(config: Classify, task: Task, lineage: dict[str, Any]) -> dict[str, 
 def check_options(config: Classify) -> None:
     """UsageError for options that do not go together."""
     check_task_options(config)
-    refuse_together(config, "pipeline")
+    refuse_together(config, "pipeline", "context")
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     if config.model == NONE and config.lora.rank:

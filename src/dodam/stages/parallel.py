@@ -32,6 +32,9 @@ class Parallel:
     pipeline: Annotated[int, Gt(0)] = 1
     """Neighbouring ranks that have some of the blocks each, so that hidden states go from one to the next; parts of
     --microbatch rows are under way at the same time. No GPU has run this yet."""
+    context: Annotated[int, Gt(0)] = 1
+    """Neighbouring ranks that have some positions each of the same rows (context parallel), for rows that are too long
+    for one. No GPU has run this yet."""
     timeout: configs.Duration = "1m"
     """How long a rank waits for the others in a step before it gives up."""
 
@@ -45,8 +48,8 @@ def is_sharded(config: "Training") -> bool:
 
 
 def is_spread(config: "Training") -> bool:
-    """Whether no rank has the whole model."""
-    return is_sharded(config) or ranks.pipeline() > 1
+    """Whether no rank computes the whole model on whole rows."""
+    return is_sharded(config) or ranks.pipeline() > 1 or ranks.context() > 1
 
 
 def meet(config: "Training") -> None:
@@ -56,7 +59,9 @@ def meet(config: "Training") -> None:
 
     distributed.start(machines.look(config.device).device, configs.seconds(config.parallel.timeout))
     check_together(config)
-    ranks.set_together(tensor=config.parallel.tensor, pipeline=config.parallel.pipeline)
+    ranks.set_together(
+        tensor=config.parallel.tensor, pipeline=config.parallel.pipeline, context=config.parallel.context
+    )
     if config.batch is not None:
         distributed.share(config.batch)
     if is_spread(config):
@@ -80,9 +85,9 @@ def check_spread(config: "Training") -> None:
         raise UsageError("matrices of 4 bits are not sharded", where="--parallel.shard", mend=leave)
 
 
-def refuse_together(config: "Training", *ways: Literal["tensor", "pipeline"]) -> None:
+def refuse_together(config: "Training", *ways: Literal["tensor", "pipeline", "context"]) -> None:
     """UsageError where several ranks shall work on the same rows in a way that a stage has not; none named: in any."""
-    for name in ways or ("tensor", "pipeline"):
+    for name in ways or ("tensor", "pipeline", "context"):
         if getattr(config.parallel, name) > 1:
             what = "in this stage every rank has rows of its own"
             raise UsageError(what, where=f"--parallel.{name}", mend="Leave the flag out.")
@@ -97,14 +102,19 @@ def refuse_sharding(config: "Training", why: str) -> None:
 def check_together(config: "Training") -> None:
     """UsageError where ranks cannot work on the same rows in the way they are told to."""
     asked = config.parallel
-    for where, number in (("--parallel.tensor", asked.tensor), ("--parallel.pipeline", asked.pipeline)):
+    ways = {"tensor": asked.tensor, "pipeline": asked.pipeline, "context": asked.context}
+    for name, number in ways.items():
+        where = f"--parallel.{name}"
         if number == 1:
             continue
         if ranks.started() % number:
             what = f"groups of {number} do not divide {ranks.started()} ranks"
             raise UsageError(what, where=where, mend="Start as many ranks as they divide.")
-        if config.lora.rank:
+        if config.lora.rank and name != "context":
             raise UsageError("adapters are not computed by several ranks", where=where, mend="Leave the flag out.")
+    if asked.context > 1 and asked.tensor * asked.pipeline > 1:
+        what = "ranks with sections of rows compute all of the model"
+        raise UsageError(what, where="--parallel.context", mend="Leave --parallel.tensor and --parallel.pipeline out.")
     if asked.tensor > 1 and asked.shard == "none":
         raise UsageError("goes with --parallel.shard full", where="--parallel.tensor", mend="Add it.")
     if asked.pipeline > 1 and asked.shard == "full":
@@ -121,6 +131,17 @@ def check_pipeline(model: Any) -> None:
     if len(model.blocks) < ranks.pipeline():
         what = f"{len(model.blocks)} blocks are too few for {ranks.pipeline()} ranks"
         raise UsageError(what, where=where, mend="Give fewer, or a deeper model.")
+
+
+def check_sections(model: Any) -> None:
+    """UsageError for models that do not learn from sections of rows: none but decoders do, and not through windows."""
+    from dodam.models.decoder import DecoderConfig
+
+    where = "--parallel.context"
+    if not isinstance(model.config, DecoderConfig):
+        raise UsageError("only a decoder learns from sections of rows", where=where, mend="Leave the flag out.")
+    if any(model.config.windowed):
+        raise UsageError("a model that looks through windows is not shared out so", where=where, mend="Leave it out.")
 
 
 def check_shardable(model: Any) -> None:

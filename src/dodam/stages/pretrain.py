@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from dodam import files, ranks
+from dodam import files
 from dodam.errors import DataError, UsageError
-from dodam.stages import compiling, expected, parts, run_folder, training
+from dodam.stages import compiling, dial, expected, parts, run_folder, training
 from dodam.stages.architecture import build, check_architecture, kinds, row_length, sizes
 from dodam.stages.parallel import is_spread
 from dodam.stages.start import encoder_decoder_rates, load_start
@@ -330,30 +330,26 @@ def choose(
         )
         batch = config.batch or distributed.divisible(usual)
         steps = config.steps or max(1, rows.rows_per_epoch // batch)
+        flops, has_experts = flops_per_token(shape(depth), length), getattr(shape(depth), "experts", 0) > 0
+        flops *= steps * batch * length
+        compiled = compiling.worth_compiling(config.compile, machine, flops, experts=has_experts)
         if config.steps is None:
             print(f"pretrain: neither --steps nor --budget, so one pass over the data: {steps} steps.", file=sys.stderr)
     else:
-        dial = budget.choose(
-            training.seconds_left(config), corpus, length, shape,
-            lambda depth, batch: time_step(config, machine, shape(depth), task, -(-batch // ranks.started())),
-            depth=fixed, batch=config.batch,
-        )  # fmt: skip
-        depth, batch = dial.depth, distributed.divisible(dial.batch)
-        steps, seconds = dial.steps, training.seconds_left(config)
+        told, compiled = dial.turn(config, machine, corpus, length, shape, task, fixed)
+        depth, batch, steps, seconds = told.depth, told.batch, told.steps, training.seconds_left(config)
         print(
             f"pretrain: in {config.budget} here: depth {depth}, {batch} rows a step, about {steps} steps "
-            f"({dial.tokens / 1e6:.1f}M tokens, {dial.steps * batch / rows.rows_per_epoch:.1f} passes over the data).",
+            f"({told.tokens / 1e6:.1f}M tokens, {steps * batch / rows.rows_per_epoch:.1f} passes over the data).",
             file=sys.stderr,
         )
-    has_experts = getattr(shape(depth), "experts", 0) > 0
-    flops = flops_per_token(shape(depth), length) * steps * batch * length
     return {
         "machine": machine.to_dict(),
         "depth": depth,
         "batch": batch,
         "steps": steps,
         "seconds": seconds,
-        "compiled": compiling.worth_compiling(config.compile, machine, flops, experts=has_experts),
+        "compiled": compiled,
         "optim": rates(config, shape(depth), loaded),
     }
 
@@ -373,15 +369,3 @@ def rates(config: Pretrain, shape: "Sizes", loaded: "LoadedModel | None") -> dic
     if loaded is not None:
         return training.learning_rates(config, loaded.model, scale=CONTINUED_RATE)
     return training.learning_rates(config)
-
-
-def time_step(config: Pretrain, machine: "Machine", shape: "Sizes", task: Task, batch: int) -> float:
-    """Seconds of one training step of a candidate on the first rows, uncompiled."""
-    from dodam.train.budget import time_steps
-    from dodam.train.loop import one_step
-    from dodam.train.optim import OptimConfig, Optimizers
-
-    model = build(shape, 0).to(machine.device)
-    optimizers, objective = Optimizers(model, OptimConfig()), task.objective(False)
-    parts = task.batch(0, batch).split(config.microbatch or batch)
-    return time_steps(lambda: one_step(model, optimizers, parts, objective, 1.0, 1.0, machine.device), seconds=1.5)

@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le
 from dodam import config as configs
 from dodam import files, ranks
 from dodam.errors import Interrupted, UsageError
-from dodam.stages.parallel import ONE, Parallel, check_pipeline, check_shardable, is_sharded
+from dodam.stages.parallel import ONE, Parallel, check_pipeline, check_sections, check_shardable, is_sharded
 from dodam.stages.parts import NO_ADAPTER, Lora, finish_parts
 from dodam.versions import versions
 
@@ -60,6 +60,9 @@ class Training:
     """Rows per optimiser step. Default: by the tokens of the run, in tuning by the size of the model."""
     microbatch: Annotated[int, Gt(0)] | None = None
     """Rows that are computed at one time; fewer need less memory and change nothing else. Default: all of the batch."""
+    recompute: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of the blocks whose activations are not kept but computed again on the way back: less memory, up to a third
+    more time, the same numbers."""
     context: Annotated[int, Ge(16)] | None = None
     """Tokens per row, and the longest text the model can look back on."""
     learning_rate: Annotated[float, Gt(0)] = 1.0
@@ -71,7 +74,8 @@ class Training:
     weight_decay: Annotated[float, Ge(0)] = 0.0
     """Weight decay on the matrices inside the blocks."""
     validate_every: Annotated[float, Gt(0), Le(1)] = 0.1
-    """Share of the run between two validations on held-back text."""
+    """Share of the run between two validations on held-back text. With --budget fewer are made where they would take
+    more than 3% of the time."""
     checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
     """Seconds between two checkpoints; a kill loses at most so much work."""
     keep: Annotated[int, Ge(1)] = 2
@@ -224,7 +228,7 @@ def seconds_left(config: Training) -> float:
 def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any]) -> dict[str, Any]:
     """Run the loop with its hooks, then write the model folder, the picture and the result."""
     from dodam.tracking.follow import following
-    from dodam.train import distributed, pipeline, sharding
+    from dodam.train import distributed, pipeline, recompute, sharding
     from dodam.train.alarms import Alarms
     from dodam.train.loop import train
     from dodam.train.optim import Optimizers
@@ -233,6 +237,13 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
         mend = "Hold something back, or leave the flag out."
         raise UsageError("nothing is held back to find the best weights by", where="--best", mend=mend)
     model = trained = setup.model
+    if config.recompute:
+        if getattr(model.config, "experts", 0):
+            what = "blocks with experts are not computed again, as what balances them is noted on the way"
+            raise UsageError(what, where="--recompute", mend="Leave the flag out.")
+        recompute.recompute_blocks(model, config.recompute)
+    if ranks.context() > 1:
+        check_sections(model)
     if is_sharded(config):
         check_shardable(model)
         trained = sharding.shard(model)
@@ -346,6 +357,7 @@ def result_of(config: Training, setup: Setup, outcome: "Outcome", choices: dict[
         "steps": outcome.steps,
         "tokens": outcome.tokens,
         "seconds": round(outcome.seconds, 1),
+        "seconds_between_steps": round(outcome.aside, 1),
         "loss": outcome.loss,
         "validation": outcome.validation,
         **({"best_step": outcome.best} if config.best else {}),

@@ -19,6 +19,8 @@ LEAST_STEPS = 200
 DEPTHS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 FIRST_GUESS = 1e11  # training FLOP/s of two CPU cores
 MOST_PROBES = 4
+PROBED = 0.01  # share of the time that goes into measuring a candidate
+MOST_PROBED = 1.5  # seconds of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class Choice:
     batch: int
     steps: int
     tokens: int
+    rate: float
+    """FLOP/s, as measured."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def rows_of_steps(steps: int, context: int) -> int:
 
 
 def choose(
-    seconds: float,
+    left: Callable[[], float],
     corpus: Corpus,
     context: int,
     shape: Callable[[int], Sizes],
@@ -60,13 +64,15 @@ def choose(
     depth: int | None = None,
     batch: int | None = None,
 ) -> Choice:
-    """The model that ends lowest after `seconds`; `depth` and `batch` stay as they are given.
+    """The model that ends lowest after the seconds that are `left` (asked anew after each measurement, which takes
+    some of them); `depth` and `batch` stay as they are given.
 
     `shape(depth)` are a candidate's sizes (UsageError where they do not fit together), `time_step(depth, batch)`
     measures a step of it. Depths not measured are taken to compute as fast as the nearest one that was; the best is
     measured in its turn, `MOST_PROBES` at most, and the best of those measured is taken."""
     rates: dict[int, float] = {}  # FLOP/s
     while len(rates) < MOST_PROBES:
+        seconds = left()
         wanted = depth or best_depth(seconds, corpus, context, shape, rates)
         if wanted in rates:
             break
@@ -75,11 +81,12 @@ def choose(
         )
         flops = flops_per_token(shape(wanted), context) * rows * context
         rates[wanted] = flops / time_step(wanted, rows)
+    seconds = left()
     chosen = depth or best_depth(seconds, corpus, context, shape, rates, tuple(rates))
     tokens = tokens_in(seconds, corpus, context, shape(chosen), rates[chosen])
     per_step = (batch or rows_per_step(tokens, context)) * context
     steps = max(1, round(tokens / per_step))
-    return Choice(depth=chosen, batch=per_step // context, steps=steps, tokens=steps * per_step)
+    return Choice(depth=chosen, batch=per_step // context, steps=steps, tokens=steps * per_step, rate=rates[chosen])
 
 
 def tokens_in(seconds: float, corpus: Corpus, context: int, sizes: Sizes, rate: float) -> float:
@@ -120,10 +127,10 @@ def best_depth(
 
 
 def time_steps(step: Callable[[], object], *, seconds: float, most: int = 50) -> float:
-    """Median seconds of `step`, tried for about `seconds` after one call that is not counted."""
+    """Median seconds of `step` in about `seconds` (at most `MOST_PROBED`), after one call that is not counted."""
     step()
     times: list[float] = []
-    end = time.perf_counter() + seconds
+    end = time.perf_counter() + min(seconds, MOST_PROBED)
     while len(times) < 2 or (time.perf_counter() < end and len(times) < most):
         start = time.perf_counter()
         step()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dodam.train.loop import LoopConfig
 
 LEAST_MARGIN = 10.0  # seconds before a process has to be done that it saves, beside what saving takes
+ASIDE = 0.03  # share of a run's time that may go by between its steps, where it is bounded by the clock
 
 
 @dataclass
@@ -45,9 +46,20 @@ class Plan:
         self.config, self.clock = config, clock
         self.validated = validated  # how many `validate_every` shares of the run have been validated
         self.step_seconds: list[float] = []
+        self.aside = 0.0  # seconds between steps: validations, texts, copies of what a checkpoint is to hold
+        self.look: float | None = None  # seconds of the last validation; None before the first
+        self.looked = False  # whether one was made after the last step
         self.last = clock.seconds()
 
-    def observe(self) -> None:
+    def begin_step(self) -> None:
+        """A step begins: what went by since the last one is no part of either."""
+        now = self.clock.seconds()
+        self.aside += now - self.last
+        if self.looked:
+            self.look, self.looked = now - self.last, False
+        self.last = now
+
+    def end_step(self) -> None:
         now = self.clock.seconds()
         self.step_seconds = [*self.step_seconds[-8:], now - self.last]
         self.last = now
@@ -70,11 +82,18 @@ class Plan:
         return seconds is not None and self.clock.seconds() + 0.5 * self.usual() >= seconds
 
     def validation_due(self, step: int, last: bool) -> bool:
-        """At every `validate_every` of the run and after its last step."""
+        """At every `validate_every` of the run and after its last step; where the clock bounds the run, only where
+        that leaves the steps their time."""
         turn = int(self.progress(step) / self.config.validate_every + 1e-9)
-        due = turn > self.validated or last
+        self.looked = last or (turn > self.validated and self.affordable())
         self.validated = max(turn, self.validated)
-        return due
+        return self.looked
+
+    def affordable(self) -> bool:
+        """Whether another validation leaves the steps their time, by what the last one took; the first one does."""
+        if self.config.seconds is None or self.look is None:
+            return True
+        return self.aside + self.look <= ASIDE * self.clock.seconds()
 
     def remaining(self, step: int) -> float:
         """Seconds still to go, as far as can be told."""

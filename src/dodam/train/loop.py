@@ -22,7 +22,7 @@ from torch import nn
 from dodam import ranks
 from dodam.data.batch import Batch
 from dodam.errors import DodamError, Interrupted
-from dodam.train import distributed, pipeline
+from dodam.train import context, distributed, pipeline
 from dodam.train.clock import Plan
 from dodam.train.objective import Objective
 from dodam.train.optim import Optimizers
@@ -43,7 +43,8 @@ class LoopConfig:
     clip: float = 1.0
     log_every: int = 10
     validate_every: float = 0.1
-    """Share of the run between two validations."""
+    """Share of the run between two validations; with `seconds` fewer are made where they would take the steps' time
+    (`clock.ASIDE`)."""
     checkpoint_seconds: float = 30.0
     """Time between two checkpoints."""
     checkpoint_every: int = 1
@@ -81,6 +82,8 @@ class Outcome:
     seconds: float
     loss: float
     validation: float | None
+    aside: float
+    """Seconds of this process between its steps: validations, texts, what saving holds up."""
     best: int | None = None
     """After which step the weights were the best, where those were asked for."""
 
@@ -122,6 +125,7 @@ def train(
             out_of_time = plan.out_of_time(run.writer.longest)
             if run.clock.tick(bool(stopped) or out_of_time or run.writer.failed) and between:
                 stop_here(run, plan, folder, out_of_time=out_of_time)
+            plan.begin_step()
             scale = config.schedule(plan.progress(run.step))
             seed_dropout(config.seed, run.step)
             microbatches = run.next_batches(batches, plan, between=between)
@@ -130,7 +134,7 @@ def train(
             run.tokens += tokens
             recent.append(loss)
             run.clock.tick(bool(stopped))
-            plan.observe()
+            plan.end_step()
             check_finite(norm, run.step, folder)
             last = plan.done(run.step)
             if run.step % config.log_every == 0 or last:
@@ -151,7 +155,8 @@ def train(
     run.writer.wait()
     if run.take_best():
         run.measured(validate, plan)  # so that what a stage keeps of a validation is told of these weights
-    return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation, run.best_step)
+    plan.begin_step()  # none comes: what went by since the last one is counted
+    return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation, plan.aside, run.best_step)
 
 
 def stop_here(run: Run, plan: Plan, folder: Path, *, out_of_time: bool) -> NoReturn:
@@ -192,8 +197,9 @@ def one_step(
     total = torch.zeros((), device=device)
     losses: list[torch.Tensor] = []
     for batch in microbatches:
-        loss = objective(model, pipeline.to_learn(batch.to(device))) / max(weight, 1.0)
-        total += loss.detach() * ranks.pipeline()
+        here = context.section_of(pipeline.to_learn(batch.to(device)))
+        loss = objective(model, here) / max(weight, 1.0)
+        total += loss.detach() * ranks.pipeline() * ranks.context()
         if ranks.pipeline() > 1:
             losses.append(loss)  # the next part begins before this one comes back
         else:

@@ -19,6 +19,7 @@ from dodam.models.decoder import Decoder
 from dodam.models.encoder import Encoder
 from dodam.nn.experts import Experts
 from dodam.nn.mask import CAUSAL, EVERYTHING, Mask, document_mask
+from dodam.train.context import SectionBatch
 
 CHUNK = 1024  # positions whose logits exist at one time, on a CPU fewer where a vocabulary is large
 CACHED_LOGITS = (
@@ -123,7 +124,10 @@ def summed_cross_entropy(
 
 
 def mask_of(batch: TokenBatch, *, causal: bool = True) -> Mask:
-    """Causal unless told otherwise, and within each document where the batch numbers them."""
+    """Causal unless told otherwise, and within each document where the batch numbers them; a section of rows has its
+    own."""
+    if isinstance(batch, SectionBatch) and batch.mask is not None:
+        return batch.mask
     if batch.documents_BT is not None:
         return document_mask(batch.documents_BT, causal=causal)
     return CAUSAL if causal else EVERYTHING

@@ -28,7 +28,7 @@ def shard(model: nn.Module) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
-    sizes, names = (ranks.replicas(), ranks.tensor()), ("replicas", "tensor")
+    sizes, names = (ranks.world() // ranks.tensor(), ranks.tensor()), ("replicas", "tensor")
     both = init_device_mesh(next(model.parameters()).device.type, sizes, mesh_dim_names=names)
     mesh = both["replicas"]
     spread = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
