@@ -10,7 +10,6 @@ beside the loop. Prints a JSON line each: milliseconds alone, busy, and how many
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -52,12 +51,8 @@ def main() -> None:
 
 
 def side_of(size: str, spins: str, seconds: float) -> Side:
-    if spins == UNSET:
-        os.environ.pop("GOMP_SPINCOUNT", None)
-    else:
-        os.environ["GOMP_SPINCOUNT"] = spins
     asked: Any = SimpleNamespace(trl=sys.executable, device="cpu", seconds=seconds, rows=None, threads=None)
-    return Side(asked, "ours", size)
+    return Side(asked, "ours", size, {} if spins == UNSET else {"GOMP_SPINCOUNT": spins})
 
 
 if __name__ == "__main__":

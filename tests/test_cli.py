@@ -345,6 +345,15 @@ def test_sample_writes_the_bundled_corpus_as_files(job, tmp_path):
 # The same commands as functions
 
 
+@pytest.mark.parametrize(("given", "kept"), [(None, "1000"), ("7", "7")])
+def test_threads_do_not_wait_awake_for_long_unless_they_are_told_to(monkeypatch, given, kept):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if given:
+        monkeypatch.setenv("GOMP_SPINCOUNT", given)
+    assert cli.main(["--version"]) == 0
+    assert os.environ["GOMP_SPINCOUNT"] == kept
+
+
 def test_import_dodam_is_light():
     loaded = python("import sys, dodam; print(*sys.modules)").split()
     assert not {"pydantic", "cyclopts", *HEAVY} & set(loaded)

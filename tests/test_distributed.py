@@ -493,6 +493,43 @@ def test_gradients_of_a_spread_model_are_those_of_the_whole(ranks: int, kind: st
     assert len(counts) == (2 if kind == "pipeline" else 1), "ranks of a pipeline have blocks of their own"
 
 
+@pytest.mark.slow
+def test_no_rank_needs_memory_for_the_whole_of_a_sharded_model(tmp_path: Path) -> None:
+    """Built, trained, saved and exported; beside it what is needed where every rank builds all of it first."""
+    built, peak = {}, {}
+    for how in ("parts", "whole"):
+        words = on_ranks(4, how)
+        script = str(Path(__file__).parent / "spread_memory.py")
+        done = run([*words[: words.index("dodam") - 1], script, how, str(tmp_path / how)])
+        told = re.findall(r"BUILT (\d+) PEAK (\d+) WHOLE (\d+)", done.stdout)
+        assert len(told) == 4, done.stdout
+        built[how] = max(int(grew) / int(whole) for grew, _, whole in told)
+        peak[how] = max(int(grew) / int(whole) for _, grew, whole in told)
+    assert built["parts"] < 0.2 < 0.3 < built["whole"], built  # a quarter of the weights, and all of them
+    assert peak["parts"] < 0.6, peak
+
+
+def test_ranks_begin_with_the_weights_of_one_process(world: dict[str, str], tmp_path: Path) -> None:
+    """Bit for bit, though none of them ever has all of them; and the folder has what was learned last."""
+    import torch
+    from safetensors.torch import load_file
+
+    from dodam.train import checkpoint
+
+    saved = {}
+    for ranks, shard in ((1, "none"), (2, "full")):
+        out = tmp_path / str(ranks)
+        words = command("decoder", world, out, ranks, shard)
+        run([{"12": "1"}.get(word, word) for word in words])
+        saved[ranks] = [checkpoint.pieces(out / "checkpoint" / f"step-0000000{step}") for step in (0, 1)]
+    first, others = saved[1][0], saved[2][0]
+    assert first.shapes == others.shapes
+    assert all(torch.equal(first[name], others[name]) for name in first)
+    stored = load_file(tmp_path / "2" / "model" / "model.safetensors")
+    assert torch.equal(stored["lm_head.weight"], saved[2][1]["model.output.weight"])
+    assert torch.equal(stored["model.norm.weight"], saved[2][1]["model.norm.weight"])
+
+
 def told_by(process: subprocess.CompletedProcess[str]) -> str:
     """What dodam said, without torchrun's own report."""
     assert "src/dodam" not in process.stderr and "mistake in dodam" not in process.stderr, process.stderr

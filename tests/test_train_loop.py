@@ -235,7 +235,6 @@ import sys, time
 sys.path.insert(0, {tests!r})
 import test_train_loop as loop
 from dodam.train import checkpoint
-from dodam.train.clock import ASIDE, Clock, Plan
 from dodam.train.schedule import Schedule
 from dodam.train.state import Run
 
@@ -266,9 +265,11 @@ def test_killed_while_a_checkpoint_is_written_it_goes_on_from_the_one_before(tmp
     code = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "two steps on\n"
+        deadline = time.monotonic() + 30.0
+        while not (left := list((folder / "checkpoint").glob(".step-00000002*"))) and time.monotonic() < deadline:
+            time.sleep(0.02)  # until the thread that writes has begun
         process.send_signal(signal.SIGKILL)
     assert kept(folder) == [0, 1]
-    left = [path for path in (folder / "checkpoint").iterdir() if path.name.startswith(".step-00000002")]
     assert len(left) == 1, "it was not killed while it wrote"
     weight, outcome, seen = run(folder, checkpoint_seconds=1e9)  # so that no other is written in its place
     assert (weight, outcome.steps, len(seen)) == (whole, STEPS, STEPS - 1)  # from step 1 on

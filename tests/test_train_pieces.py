@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dodam.errors import CheckpointError, StorageError
-from dodam.tensors import write_tensors
+from dodam.models.build import build_decoder, decoder_config, initialize, outline_decoder
+from dodam.tensors import Made, ModelTensors, write_model_tensors, write_tensors
 from dodam.train import checkpoint
 from dodam.train.pieces import PLACES, Pieces, begins_of, own_pieces, writes
 from dodam.train.writer import Writer, write_piece
@@ -187,3 +189,36 @@ def test_what_one_rank_cannot_write_none_has_written(
     assert saved is not None and saved["step"] == (2 if fails == "nobody" else 1)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     assert torch.equal(checkpoint.pieces(checkpoint.place(tmp_path, checkpoint.LATEST, saved["step"]))["a"], WHOLE)
+
+
+def test_tensors_are_asked_for_a_file_at_a_time(tmp_path: Path) -> None:
+    tensors = {"b": torch.randn(3, 5), "a": torch.randn(4).bfloat16(), "c": torch.zeros(()), "이름": torch.ones(2, 1)}
+    alive: list[Any] = []
+
+    def make(name: str) -> Tensor:
+        assert sum(one() is not None for one in alive) < 3, "those of earlier files are gone"
+        tensor = tensors[name].clone()
+        alive.append(weakref.ref(tensor))
+        return tensor
+
+    write_model_tensors(Made({name: one.nbytes for name, one in tensors.items()}, make), tmp_path, largest=20)
+    assert len(alive) == len(tensors) and len(list(tmp_path.glob("*.safetensors"))) > 1
+    assert {name: one.tolist() for name, one in ModelTensors(tmp_path).items()} == {
+        name: one.tolist() for name, one in tensors.items()
+    }
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_parts_are_drawn_as_the_whole_is(tied: bool) -> None:
+    config = decoder_config(vocabulary=64, context=16, depth=2, width=64, tied=tied)
+    model, drawn = outline_decoder(config), {}
+
+    def put(weight: Tensor, draw: Any) -> None:
+        [name] = [name for name, one in model.named_parameters() if one is weight]
+        drawn[name] = torch.full(weight.shape, torch.nan)
+        draw(drawn[name])
+
+    initialize(model, 3, put)
+    whole = dict(build_decoder(config, 3).named_parameters())
+    assert drawn.keys() == whole.keys()
+    assert all(torch.equal(drawn[name], whole[name]) for name in whole)

@@ -5,8 +5,9 @@ llama.cpp's converter read as it is, and back.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ from torch import nn
 from dodam import files
 from dodam.errors import FolderError
 from dodam.exchange.families import FAMILIES, family_of
-from dodam.exchange.mapping import Family, Kind, load_theirs, table_of, to_theirs
+from dodam.exchange.mapping import Family, Kind, load_theirs, made_theirs, table_of, to_theirs
 from dodam.models.build import outline
 from dodam.models.decoder import Decoder
 from dodam.models.encoder import Encoder
@@ -117,15 +118,21 @@ def save_model(
     chat_template: str | None = None,
     info: dict[str, Any],
     card: str,
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> Path:
-    """Write a model folder beside `path` and put it there in one move, so that it is whole or not there at all."""
+    """Write a model folder beside `path` and put it there in one move, so that it is whole or not there at all. The
+    weights are the model's, or where it has no memory those of `weights`, by our names, one at a time."""
     path = Path(path)
-    if isinstance(model, Decoder):
+    table = table_of(FAMILIES[model.config.family], model.config)
+    if isinstance(model, Decoder) and weights is None:
         model.fold_embedding_norm()
     with files.new_dir(path) as folder:
         frame = tokenizer.frame_ids() if isinstance(model, Encoder) else {}
         files.write_json(folder / "config.json", {**config_json(model), **token_ids(tokenizer), **frame})
-        write_model_tensors(to_theirs(model, table_of(FAMILIES[model.config.family], model.config)), folder)
+        if weights is None:
+            write_model_tensors(to_theirs(model, table), folder)
+        else:
+            write_model_tensors(made_theirs(partial(folded, model, weights), model, table), folder)
         tokenizer.save(folder, chat_template=chat_template, context=model.config.context)
         ends = sorted({tokenizer.eos, tokenizer.end})
         stop_ids = ends if chat_template and len(ends) > 1 else tokenizer.eos
@@ -133,6 +140,12 @@ def save_model(
         files.write_json(folder / "dodam.json", {"format": FORMAT, **info})
         (folder / "README.md").write_text(card, encoding="utf-8")
     return path
+
+
+def folded(model: Decoder, weights: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+    """One of a decoder's weights as its folder has it: the table of embeddings holds their norm."""
+    weight = weights[name if name in weights else "embedding.weight"]  # a tied head is stored once
+    return model.folded(weight) if name == "embedding.weight" else weight
 
 
 def config_json(model: Any) -> dict[str, Any]:

@@ -133,14 +133,25 @@ def keep_memory() -> None:
     """Have glibc keep freed memory instead of mapping and faulting large temporaries anew at every step.
 
     Elsewhere: nothing."""
+    set_up_malloc(mapped=1 << 30, trimmed=1 << 30, more=1 << 26)
+
+
+def return_memory() -> None:
+    """The contrary: what is freed goes back at once, so that a process never has more than it uses. For models that are
+    spread over ranks because one has no room for them; pieces of a block are put together and freed all the time."""
+    set_up_malloc(mapped=1 << 16, trimmed=1 << 17, more=0)
+
+
+def set_up_malloc(*, mapped: int, trimmed: int, more: int) -> None:
+    """glibc's thresholds in bytes: what is mapped by itself, what may lie free, what is asked for beside."""
     if sys.platform != "linux":
         return
     try:
         libc = ctypes.CDLL("libc.so.6")
         m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
-        libc.mallopt(m_mmap_threshold, 1 << 30)
-        libc.mallopt(m_trim_threshold, 1 << 30)
-        libc.mallopt(m_top_pad, 1 << 26)
+        libc.mallopt(m_mmap_threshold, mapped)
+        libc.mallopt(m_trim_threshold, trimmed)
+        libc.mallopt(m_top_pad, more)
     except (OSError, AttributeError):
         return
 

@@ -4,7 +4,7 @@ One file, or several with an index, as Hugging Face splits large models.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,26 +39,47 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise FolderError(f"the weights cannot be read ({error})", where=str(path), mend=TORN) from None
 
 
-def write_model_tensors(tensors: dict[str, Tensor], folder: Path, largest: int = LARGEST) -> None:
-    """Write a model's tensors into a folder: one file, or several of up to `largest` bytes and their index."""
-    parts: list[dict[str, Tensor]] = [{}]
+class Made(Mapping[str, Tensor]):
+    """Tensors that are made when they are asked for; `sizes` tells how many bytes each will have."""
+
+    def __init__(self, sizes: Mapping[str, int], make: Callable[[str], Tensor]) -> None:
+        self.sizes, self.make = sizes, make
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+def write_model_tensors(tensors: Mapping[str, Tensor], folder: Path, largest: int = LARGEST) -> None:
+    """Write a model's tensors into a folder: one file, or several of up to `largest` bytes and their index. Those of
+    one file are asked for together, and let go once it is written."""
+
+    def write(names: list[str], path: Path) -> None:
+        write_tensors({name: tensors[name] for name in names}, path, metadata={"format": "pt"})
+
+    sizes = tensors.sizes if isinstance(tensors, Made) else {name: one.nbytes for name, one in tensors.items()}
+    parts: list[list[str]] = [[]]
     room = largest
-    for name, tensor in tensors.items():
-        if tensor.nbytes > room and parts[-1]:
-            parts.append({})
+    for name, size in sizes.items():
+        if size > room and parts[-1]:
+            parts.append([])
             room = largest
-        parts[-1][name] = tensor
-        room -= tensor.nbytes
+        parts[-1].append(name)
+        room -= size
     if len(parts) == 1:
-        write_tensors(parts[0], folder / FILE, metadata={"format": "pt"})
+        write(parts[0], folder / FILE)
         return
     index: dict[str, str] = {}
     for number, part in enumerate(parts, start=1):
         name = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-        write_tensors(part, folder / name, metadata={"format": "pt"})
+        write(part, folder / name)
         index |= dict.fromkeys(part, name)
-    total = sum(tensor.nbytes for tensor in tensors.values())
-    files.write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": index})
+    files.write_json(folder / INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": index})
 
 
 def has_model_tensors(folder: Path) -> bool:

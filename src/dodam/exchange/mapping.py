@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dodam.errors import FolderError
-from dodam.tensors import ModelTensors
+from dodam.tensors import Made, ModelTensors
 
 Kind = Literal["decoder", "encoder", "encoder-decoder"]
 
@@ -82,12 +82,20 @@ def expanded(weights: Sequence[Weight], depth: int, experts: int = 0) -> list[We
 def to_theirs(model: nn.Module, table: Sequence[Weight]) -> dict[str, Tensor]:
     """A model's weights under their names, contiguous; each in the dtype it has."""
     ours = model.state_dict()
-    theirs = {}
-    for weight in table:
-        tensor = torch.cat([ours[name] for name in weight.parts]) if len(weight.parts) > 1 else ours[weight.parts[0]]
-        tensor = tensor.detach().to("cpu")
-        theirs[weight.theirs] = (tensor.T if weight.transposed else tensor).contiguous()
-    return theirs
+    return {weight.theirs: of_theirs(weight, ours).to("cpu") for weight in table}
+
+
+def of_theirs(weight: Weight, ours: Mapping[str, Tensor]) -> Tensor:
+    """One of their tensors, contiguous, of ours by name."""
+    tensor = torch.cat([ours[name] for name in weight.parts]) if len(weight.parts) > 1 else ours[weight.parts[0]]
+    return (tensor.detach().T if weight.transposed else tensor.detach()).contiguous()
+
+
+def made_theirs(ours: Callable[[str], Tensor], model: nn.Module, table: Sequence[Weight]) -> Made:
+    """Their tensors, each made when it is asked for of what `ours` gives by our names; `model` needs no memory."""
+    weights, named = {weight.theirs: weight for weight in table}, model.state_dict()
+    sizes = {name: sum(named[part].nbytes for part in weight.parts) for name, weight in weights.items()}
+    return Made(sizes, lambda name: of_theirs(weights[name], {part: ours(part) for part in weights[name].parts}))
 
 
 def check_tensors(

@@ -10,11 +10,12 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dodam.models.decoder import Decoder, DecoderConfig
 from dodam.models.encoder import Encoder, EncoderConfig
 from dodam.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from dodam.nn.norm import RMSNorm
 
 Sizes = DecoderConfig | EncoderConfig | EncoderDecoderConfig
 
@@ -62,22 +63,38 @@ def decoder_config(
     )
 
 
-def initialize(model: Decoder, seed: int) -> None:
-    """Fresh weights: matrices uniform with a variance of 1 / fan-in, embeddings normal, the head small.
+Put = Callable[[Tensor, Callable[[Tensor], object]], None]
+"""Gives a weight what draws it."""
 
-    Output projections are zero, so that every block starts as the identity (Zhang et al. 2019, Fixup)."""
+
+def in_place(weight: Tensor, draw: Callable[[Tensor], object]) -> None:
+    draw(weight)
+
+
+@torch.no_grad()
+def initialize(model: Decoder, seed: int, put: Put = in_place) -> None:
+    """Fresh weights: matrices uniform with a variance of 1 / fan-in, embeddings normal, the head small, norms one.
+
+    Output projections are zero, so that every block starts as the identity (Zhang et al. 2019, Fixup). Weights are
+    `put` one after another, always in the same order, as they are drawn from one generator."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Linear) and module is not model.output:
-                if name.endswith(("attention.output", "feedforward.down")):
-                    module.weight.zero_()
-                else:
-                    bound = math.sqrt(3 / module.in_features)
-                    module.weight.uniform_(-bound, bound, generator=generator)
-        model.embedding.weight.normal_(0.0, 0.02 if model.config.tied else 1.0, generator=generator)
-        if not model.config.tied:
-            model.output.weight.normal_(0.0, 0.001, generator=generator)
+
+    def ones(weight: Tensor) -> None:
+        weight.fill_(1.0)
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module is not model.output:
+            bound = math.sqrt(3 / module.in_features)
+            if name.endswith(("attention.output", "feedforward.down")):
+                put(module.weight, Tensor.zero_)
+            else:
+                put(module.weight, lambda weight, bound=bound: weight.uniform_(-bound, bound, generator=generator))
+        elif isinstance(module, RMSNorm):
+            put(module.weight, Tensor.zero_ if module.offset else ones)
+    deviation = 0.02 if model.config.tied else 1.0
+    put(model.embedding.weight, lambda weight: weight.normal_(0.0, deviation, generator=generator))
+    if not model.config.tied:
+        put(model.output.weight, lambda weight: weight.normal_(0.0, 0.001, generator=generator))
 
 
 def build_decoder(config: DecoderConfig, seed: int) -> Decoder:
@@ -85,6 +102,11 @@ def build_decoder(config: DecoderConfig, seed: int) -> Decoder:
     model = Decoder(config, normalize_embedding=not config.tied)
     initialize(model, seed)
     return model
+
+
+def outline_decoder(config: Any) -> Any:
+    """What `build_decoder` builds, with sizes and without memory; `initialize` fills it once it has some."""
+    return outline(lambda sizes: Decoder(sizes, normalize_embedding=not sizes.tied), config)
 
 
 @cache

@@ -214,6 +214,9 @@ class Decoder(nn.Module):
         """Write the normalised embeddings into the table and stop normalising: the same function, without the norm."""
         if self.normalize_embedding:
             assert not self.config.tied, "a tied table cannot take the embedding's norm"
-            table = self.embedding.weight
-            table.copy_(F.rms_norm(table, (self.config.width,), eps=self.config.eps))
+            self.embedding.weight.copy_(self.folded(self.embedding.weight))
             self.normalize_embedding = False
+
+    def folded(self, table: Tensor) -> Tensor:
+        """The embedding's table as `fold_embedding_norm` leaves it."""
+        return F.rms_norm(table, (self.config.width,), eps=self.config.eps) if self.normalize_embedding else table

@@ -19,7 +19,7 @@ from dodam import files
 from dodam.errors import DataError, UsageError
 from dodam.stages import compiling, dial, expected, parts, run_folder, training
 from dodam.stages.architecture import build, check_architecture, kinds, row_length, sizes
-from dodam.stages.parallel import is_spread
+from dodam.stages.parallel import is_sharded, is_spread
 from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import Setup, Training
 
@@ -115,6 +115,7 @@ def run(config: Pretrain) -> dict[str, Any]:
     if done:
         return done
     from dodam.data.shards import bytes_a_token, ensure_shards
+    from dodam.models.build import outline_decoder
     from dodam.train import distributed, scaling
     from dodam.train.budget import Corpus
     from dodam.train.optim import OptimConfig
@@ -146,7 +147,13 @@ def run(config: Pretrain) -> dict[str, Any]:
             choices |= expected.expect(choices, shape(choices["depth"]), corpus, rows, tokenizer)
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     mine, count = distributed.share(batch)
-    model = loaded.model.train() if loaded else build(shape(choices["depth"]), config.seed).to(machine.device)
+    fill = fresh_parts(config, architecture, loaded)
+    if loaded:
+        model = loaded.model.train()
+    elif fill:
+        model = outline_decoder(shape(choices["depth"]))
+    else:
+        model = build(shape(choices["depth"]), config.seed).to(machine.device)
     factors = parts.choose_parts(config, model)
     if choices["compiled"] and not is_spread(config):
         compiling.compile_blocks(model)
@@ -168,6 +175,7 @@ def run(config: Pretrain) -> dict[str, Any]:
         chat_template=tokenizer.chat_template,
         card=card_of(config, loaded, tokenizer, rows) | task.card,
         factors=factors,
+        fill=fill,
         save=partial(task.save, model) if task.save else None,
         expected=partial(scaling.expected, choices["expected"]) if "expected" in choices else None,
         nothing=math.log(tokenizer.size) if loaded and architecture == "decoder" else None,
@@ -178,6 +186,17 @@ def run(config: Pretrain) -> dict[str, Any]:
     if config.budget is not None:
         tell_how_to_repeat(choices, result, fresh=loaded is None)
     return result
+
+
+def fresh_parts(config: Pretrain, architecture: str, loaded: "LoadedModel | None") -> Callable[[Any], object] | None:
+    """What fills the ranks' parts of a fresh decoder that no rank ever has whole; None where each builds all of it."""
+    from dodam.models.build import initialize
+    from dodam.train.pieces import put_part
+
+    changed = config.freeze or config.lora.rank
+    if loaded or architecture != "decoder" or changed or not is_sharded(config):
+        return None
+    return partial(initialize, seed=config.seed, put=put_part)
 
 
 def with_more(config: Pretrain, result: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -132,6 +132,8 @@ class Setup:
     """What the stage keeps beside weights, in every checkpoint."""
     shown: tuple[str, ...] = ()
     """Which of the ledger's numbers the console tells with the loss; the picture draws the first in its place."""
+    fill: Callable[[Any], object] | None = None
+    """Fills the parts of a sharded model that was made without memory; its folder is written out of a checkpoint."""
     finish: Callable[[], object] | None = None
     """Takes off the model, once it is trained, what only its training needed."""
     result: Callable[[], dict[str, Any]] = dict
@@ -227,6 +229,7 @@ def seconds_left(config: Training) -> float:
 
 def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any]) -> dict[str, Any]:
     """Run the loop with its hooks, then write the model folder, the picture and the result."""
+    from dodam import machine as machines
     from dodam.tracking.follow import following
     from dodam.train import distributed, pipeline, recompute, sharding
     from dodam.train.alarms import Alarms
@@ -245,8 +248,11 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     if ranks.context() > 1:
         check_sections(model)
     if is_sharded(config):
+        machines.return_memory()
         check_shardable(model)
-        trained = sharding.shard(model)
+        trained = sharding.shard(model, choices["machine"]["device"])
+        if setup.fill:
+            setup.fill(trained)
     elif ranks.pipeline() > 1:
         check_pipeline(model)
         trained = pipeline.divide(model)
@@ -272,7 +278,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
             )
         except Interrupted as stopped:
             raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
-        if is_sharded(config):
+        if is_sharded(config) and not setup.fill:
             sharding.gather(weights, model)
         elif ranks.pipeline() > 1:
             pipeline.gather(weights, model)
@@ -312,6 +318,7 @@ def write_run(
     """Write what a trained run leaves: the model folder, the picture and, last, the result, which is returned."""
     from dodam import folder
     from dodam.train import metrics
+    from dodam.train.state import saved_weights
 
     if setup.finish:
         setup.finish()
@@ -324,10 +331,11 @@ def write_run(
     if setup.save:
         setup.save(config.out / "model", info, card)
     else:
-        template = setup.chat_template
+        saved = saved_weights(config.out, outcome.steps, outcome.best) if setup.fill else None
         folder.save_model(
-            config.out / "model", setup.model, setup.tokenizer, chat_template=template, info=info, card=card
-        )
+            config.out / "model", setup.model, setup.tokenizer, chat_template=setup.chat_template, info=info, card=card,
+            weights=saved,
+        )  # fmt: skip
     metrics.draw(config.out / "metrics.jsonl", config.out / "loss.png", setup.unit, *setup.shown[:1])
     files.write_json(config.out / "result.json", result)
     return result

@@ -88,9 +88,9 @@ def best_is_whole(folder: Path, step: int) -> bool:
     return not harm
 
 
-def pieces(path: Path) -> Pieces:
-    """The tensors of a whole checkpoint, to be read in part."""
-    return Pieces([path / name for name in checksums_of(files.read_json(path / "state.json"))])
+def pieces(path: Path, prefix: str = "") -> Pieces:
+    """The tensors of a whole checkpoint whose names begin so, to be read in part."""
+    return Pieces([path / name for name in checksums_of(files.read_json(path / "state.json"))], prefix)
 
 
 def checksums_of(state: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ every side, and how large the whole is. A file that tells of nothing holds whole
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +57,30 @@ def begins_of(tensor: Any) -> list[int]:
     return begins
 
 
-class Pieces(Mapping[str, Tensor]):
-    """The tensors of some files, whole or in part, each read when it is asked for. FolderError when a file is torn."""
+@torch.no_grad()
+def put_part(weight: Tensor, draw: Callable[[Tensor], object]) -> None:
+    """Draw a whole weight and keep the part of it that this rank has (`models/build.py`, `Put`)."""
+    whole, own = torch.empty(weight.shape, dtype=weight.dtype), own_part(weight)
+    draw(whole)
+    own.copy_(whole[tuple(slice(at, at + size) for at, size in zip(begins_of(weight), own.shape, strict=True))])
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+
+class Pieces(Mapping[str, Tensor]):
+    """The tensors of some files, whole or in part, each read when it is asked for; those whose names begin with
+    `prefix`, without it. FolderError when a file is torn."""
+
+    def __init__(self, paths: Sequence[Path], prefix: str = "") -> None:
+        self.prefix = prefix
         self.shapes: dict[str, list[int]] = {}
         self.found: dict[str, list[tuple[Any, list[int], list[int]]]] = {}  # file, where its piece begins, its sizes
         for path in paths:
             file = open_tensors(path)
             places = json.loads((file.metadata() or {}).get(PLACES, "{}"))
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                sizes = file.get_slice(name).get_shape()
-                begins, self.shapes[name] = places.get(name, ([0] * len(sizes), sizes))
-                self.found.setdefault(name, []).append((file, begins, sizes))
+            for stored in file.keys():  # noqa: SIM118 - it is no mapping
+                if stored.startswith(prefix):
+                    name, sizes = stored.removeprefix(prefix), file.get_slice(stored).get_shape()
+                    begins, self.shapes[name] = places.get(stored, ([0] * len(sizes), sizes))
+                    self.found.setdefault(name, []).append((file, begins, sizes))
 
     def missing(self) -> list[str]:
         """Tensors of which some part is in no file."""
@@ -81,13 +92,13 @@ class Pieces(Mapping[str, Tensor]):
         part: Tensor | None = None
         for file, first, held in self.found[name]:
             if not held:
-                return file.get_tensor(name)
+                return file.get_tensor(self.prefix + name)
             low = [max(begin, at) for begin, at in zip(begins, first, strict=True)]
             high = [min(b + m, a + n) for b, m, a, n in zip(begins, sizes, first, held, strict=True)]
             if any(end <= begin for begin, end in zip(low, high, strict=True)):
                 continue
             cut = [slice(begin - at, end - at) for begin, end, at in zip(low, high, first, strict=True)]
-            piece = file.get_slice(name)[tuple(cut)]
+            piece = file.get_slice(self.prefix + name)[tuple(cut)]
             if part is None:
                 part = torch.empty(*sizes, dtype=piece.dtype)
             part[tuple(slice(b - at, e - at) for b, e, at in zip(low, high, begins, strict=True))] = piece

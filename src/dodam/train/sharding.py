@@ -23,13 +23,15 @@ from dodam import ranks
 from dodam.train import distributed
 
 
-def shard(model: nn.Module) -> nn.Module:
-    """The same model with its parameters spread over the ranks; `model` holds none of them from then on."""
+def shard(model: Any, device: str = "cpu") -> Any:
+    """The same model with its parameters spread over the ranks; `model` holds none of them from then on. Where it has
+    no memory to begin with, every rank gets some on `device` for its parts, with nothing in them yet."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     sizes, names = (ranks.world() // ranks.tensor(), ranks.tensor()), ("replicas", "tensor")
-    both = init_device_mesh(next(model.parameters()).device.type, sizes, mesh_dim_names=names)
+    empty = next(model.parameters()).is_meta
+    both = init_device_mesh(device if empty else next(model.parameters()).device.type, sizes, mesh_dim_names=names)
     mesh = both["replicas"]
     spread = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     for name, module in spread.named_modules():
@@ -46,6 +48,10 @@ def shard(model: nn.Module) -> nn.Module:
             # Sums: losses are divided by the weight of the whole step already.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+    if empty:
+        spread.to_empty(device=device)
+        spread.complete()
+        return spread
     for parameter in model.parameters():
         parameter.data = parameter.data.new_empty(0)
     return spread

@@ -18,9 +18,17 @@ from dodam.errors import DodamError
 from dodam.train import checkpoint, distributed
 from dodam.train.clock import Clock, Plan
 from dodam.train.optim import Optimizers
+from dodam.train.pieces import Pieces
 from dodam.train.writer import Writer
 
 WEIGHTS = "model."  # how the names of weights begin in a checkpoint
+
+
+def saved_weights(folder: Path, last: int, best: int | None) -> Pieces:
+    """The weights a finished run ended with: those of its best validation where they were kept, else of its last step,
+    each read when it is asked for."""
+    kind, step = (checkpoint.LATEST, last) if best is None or best == last else (checkpoint.BEST, best)
+    return checkpoint.pieces(checkpoint.place(folder / "checkpoint", kind, step), WEIGHTS)
 
 
 class Ledger(Protocol):
