@@ -52,7 +52,7 @@ def main() -> None:
 
 def side_of(size: str, spins: str, seconds: float) -> Side:
     asked: Any = SimpleNamespace(trl=sys.executable, device="cpu", seconds=seconds, rows=None, threads=None)
-    return Side(asked, "ours", size, {} if spins == UNSET else {"GOMP_SPINCOUNT": spins})
+    return Side(asked, "ours", size, None if spins == UNSET else {"GOMP_SPINCOUNT": spins})
 
 
 if __name__ == "__main__":

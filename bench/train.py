@@ -31,8 +31,6 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from dodam.cli import WAITING
-
 # name: depth, width, heads, kv heads, vocabulary, context, rows of a step
 SIZES = {
     "1M": (4, 128, 2, 1, 1024, 256, 8),
@@ -101,14 +99,13 @@ def compare(asked: argparse.Namespace, size: str) -> list[dict[str, Any]]:
 class Side:
     """A process that measures when it is told to."""
 
-    def __init__(self, asked: argparse.Namespace, side: str, size: str, waiting: dict[str, str] = WAITING) -> None:
+    def __init__(self, asked: argparse.Namespace, side: str, size: str, waiting: dict[str, str] | None = None) -> None:
         python = asked.trl if side == "trl" else sys.executable
         words = [python, __file__, "--side", side, "--sizes", size, "--device", asked.device]
         words += ["--seconds", str(asked.seconds)]
         words += [f"--{key}={value}" for key in ("rows", "threads") if (value := getattr(asked, key))]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        if side == "ours":
-            environment |= waiting  # as our commands set it
+        environment |= waiting or {}
         self.name = side
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, bufsize=1

@@ -18,7 +18,7 @@ import pytest
 from annotated_types import Ge, Gt
 
 import dodam
-from dodam import cli
+from dodam import cli, neighbours
 from dodam.errors import DataError, Interrupted, UsageError
 from dodam.flags import flags, shown_default
 
@@ -345,13 +345,17 @@ def test_sample_writes_the_bundled_corpus_as_files(job, tmp_path):
 # The same commands as functions
 
 
-@pytest.mark.parametrize(("given", "kept"), [(None, "1000"), ("7", "7")])
-def test_threads_do_not_wait_awake_for_long_unless_they_are_told_to(monkeypatch, given, kept):
+@pytest.mark.parametrize(
+    ("running", "given", "kept"), [("3", None, "1000"), ("1", None, None), ("3", "7", "7"), ("?", None, None)]
+)
+def test_threads_sleep_soon_where_others_compute(job, running, given, kept, tmp_path, monkeypatch):
+    (tmp_path / "loadavg").write_text(f"0.10 0.20 0.30 {running}/80 17909\n")
+    monkeypatch.setattr(neighbours, "LOADS", tmp_path / "loadavg")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     if given:
         monkeypatch.setenv("GOMP_SPINCOUNT", given)
-    assert cli.main(["--version"]) == 0
-    assert os.environ["GOMP_SPINCOUNT"] == kept
+    assert job(*"job m hello --data a".split())[0] == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == kept
 
 
 def test_import_dodam_is_light():

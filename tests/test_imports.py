@@ -33,6 +33,7 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "tensors": {"errors", "files"},
     "machine": {"errors"},
     "versions": set(),
+    "neighbours": set(),
     "doctor": {"machine"},
     "plan": FRAME
     | {"cli", "recipe", "nn", "models", "train", "tokenizer", "exchange", "folder", "stages", "machine", "doctor"},

@@ -18,13 +18,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from dodam import ranks
+from dodam import neighbours, ranks
 from dodam.errors import DodamError, Interrupted, UsageError
-
-WAITING = {"GOMP_SPINCOUNT": "1000"}
-"""How many turns OpenMP's threads wait awake for one another, unless the environment says otherwise: with its own
-300,000 one other busy process makes a step three to five times slower, with these twice (docs/benchmarks.md). It is
-read when torch is loaded."""
 
 
 class Command(NamedTuple):
@@ -97,8 +92,6 @@ def main(words: list[str] | None = None, *, in_recipe: bool = False) -> int:
     """Run one command line and return its exit code; every error becomes one message on standard error. How to go on
     with a stage that is `in_recipe` is said by the runner. Of several ranks only the first speaks."""
     words = sys.argv[1:] if words is None else words
-    for name, value in WAITING.items():
-        os.environ.setdefault(name, value)
     try:
         hushed = ranks.rank() > 0
     except UsageError as error:
@@ -166,6 +159,7 @@ def call(name: str, values: Mapping[str, Any], where: str, places: Mapping[str, 
     """Build the config of a command from values and run it. `where` and `places` as in `config.build`."""
     from dodam.config import build
 
+    neighbours.make_way()
     config, run = load(name)
     return run(build(config, values, where, places))
 
