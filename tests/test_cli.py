@@ -354,7 +354,7 @@ def test_threads_sleep_soon_where_others_compute(job, running, given, kept, tmp_
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     if given:
         monkeypatch.setenv("GOMP_SPINCOUNT", given)
-    assert job(*"job m hello --data a".split())[0] == 0
+    assert job(*["job", "m", "hello", "--data", "a"])[0] == 0
     assert os.environ.get("GOMP_SPINCOUNT") == kept
 
 

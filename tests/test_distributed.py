@@ -23,7 +23,7 @@ import torch.distributed as dist
 
 from dodam import cli
 from dodam.errors import UsageError
-from dodam.train import context, distributed
+from dodam.train import context, meeting
 
 BOUND = 1e-3
 MODEL = ["--data", "{data}", "--tokenizer", "{tokenizer}", "--depth", "1", "--width", "32", "--context", "32"]
@@ -356,12 +356,12 @@ def test_ranks_that_are_started_again_meet_without_those_that_are_gone() -> None
     store, world, names = dist.HashStore(), 3, []
 
     def meet(rank: int) -> str:
-        return distributed._meeting(store, rank, world, 20.0)
+        return meeting.agree(store, rank, world, 20.0)
 
     for turn in range(3):
         if turn:  # one of them dies before the others are there
             with pytest.raises(RuntimeError, match="timed out"):
-                distributed._meeting(store, 1, world, 0.1)
+                meeting.agree(store, 1, world, 0.1)
         with ThreadPoolExecutor(world) as threads:
             told = set(threads.map(meet, range(world)))
         assert len(told) == 1

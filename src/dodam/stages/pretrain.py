@@ -115,7 +115,6 @@ def run(config: Pretrain) -> dict[str, Any]:
     if done:
         return done
     from dodam.data.shards import bytes_a_token, ensure_shards
-    from dodam.models.build import outline_decoder
     from dodam.train import distributed, scaling
     from dodam.train.budget import Corpus
     from dodam.train.optim import OptimConfig
@@ -150,10 +149,8 @@ def run(config: Pretrain) -> dict[str, Any]:
     fill = fresh_parts(config, architecture, loaded)
     if loaded:
         model = loaded.model.train()
-    elif fill:
-        model = outline_decoder(shape(choices["depth"]))
     else:
-        model = build(shape(choices["depth"]), config.seed).to(machine.device)
+        model = fresh_model(config, shape(choices["depth"]), machine, empty=fill is not None)
     factors = parts.choose_parts(config, model)
     if choices["compiled"] and not is_spread(config):
         compiling.compile_blocks(model)
@@ -188,6 +185,13 @@ def run(config: Pretrain) -> dict[str, Any]:
     return result
 
 
+def with_more(config: Pretrain, result: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """The result with what a task tells besides; written again where that is anything."""
+    if more:
+        files.write_json(config.out / "result.json", result | more)
+    return result | more
+
+
 def fresh_parts(config: Pretrain, architecture: str, loaded: "LoadedModel | None") -> Callable[[Any], object] | None:
     """What fills the ranks' parts of a fresh decoder that no rank ever has whole; None where each builds all of it."""
     from dodam.models.build import initialize
@@ -199,11 +203,11 @@ def fresh_parts(config: Pretrain, architecture: str, loaded: "LoadedModel | None
     return partial(initialize, seed=config.seed, put=put_part)
 
 
-def with_more(config: Pretrain, result: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """The result with what a task tells besides; written again where that is anything."""
-    if more:
-        files.write_json(config.out / "result.json", result | more)
-    return result | more
+def fresh_model(config: Pretrain, sizes: "Sizes", machine: "Machine", *, empty: bool) -> Any:
+    """A model of these sizes; without memory where it is `empty`, for its parts to be filled."""
+    from dodam.models.build import outline_decoder
+
+    return outline_decoder(sizes) if empty else build(sizes, config.seed).to(machine.device)
 
 
 def tell_how_to_repeat(choices: dict[str, Any], result: dict[str, Any], *, fresh: bool) -> None:

@@ -7,7 +7,6 @@ all the time they need; numbers of a step go through collectives, which fail whe
 
 import json
 import math
-import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +20,8 @@ from torch import Tensor
 
 from dodam import errors, ranks
 from dodam.errors import DodamError, UsageError
+from dodam.train.meeting import LOOK, agree
 
-LOOK = 0.02  # seconds between two looks at the store
 GRACE = 3.0  # seconds for a rank that ended to have said why
 
 T = TypeVar("T")
@@ -48,41 +47,11 @@ def start(device: str, seconds: float) -> None:
     wait, _patience = timedelta(seconds=seconds), seconds
     try:
         shared, rank, world = next(dist.rendezvous("env://", timeout=wait))
-        _store = dist.PrefixStore(_meeting(shared, rank, world, seconds), shared)
+        _store = dist.PrefixStore(agree(shared, rank, world, seconds), shared)
         dist.init_process_group(backend, store=_store, rank=rank, world_size=world, timeout=wait)
     except (RuntimeError, ValueError) as error:
         what = f"the ranks cannot meet: {str(error).splitlines()[0]}"
         raise UsageError(what, where="torchrun", mend="Another --master-port may be free.") from None
-
-
-def _meeting(store: dist.Store, rank: int, world: int, seconds: float) -> str:
-    """A name that the ranks of this start have and no earlier ones had: where torchrun starts ranks again, it keeps its
-    store (torch 2.13), and with it all that was said in it.
-
-    Each rank leaves a word of its own, new at every start; rank 0 answers whatever words it finds, those of ranks that
-    are gone too, until as many have heard it as there are."""
-    deadline = time.monotonic() + seconds
-    own = secrets.token_hex(8)
-    if rank == 0:
-        others = [f"here/{other}" for other in range(1, world)]
-        while store.add(f"heard/{own}", 0) < len(others):
-            for key in others:
-                if store.check([key]):
-                    store.set(f"answer/{store.get(key).decode()}", own)
-            _wait(deadline)
-        return own
-    store.set(f"here/{rank}", own)
-    while not store.check([f"answer/{own}"]):
-        _wait(deadline)
-    name = store.get(f"answer/{own}").decode()
-    store.add(f"heard/{name}", 1)
-    return name
-
-
-def _wait(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise RuntimeError("timed out waiting for the other ranks")
-    time.sleep(LOOK)
 
 
 def first(work: Callable[[], T]) -> T:
