@@ -43,7 +43,7 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},
     "stages": TEXT
     | TRAINING
-    | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl", "tracking", "ranks"},
+    | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl", "tracking", "ranks", "tensors"},
     "evaluate": TEXT | {"nn", "models", "folder", "generate", "machine", "versions"},
     "rl": TEXT | TRAINING | {"folder", "generate", "evaluate", "machine"},
     "serve": TEXT | {"nn", "models", "folder", "generate", "machine", "feedback"},

@@ -41,7 +41,8 @@ def turn(
         return time_step(config, machine, shape(depth), task, -(-batch // ranks.started()))
 
     choice = budget.choose(left, corpus, context, shape, time_of, depth=depth, batch=config.batch)
-    choice = replace(choice, batch=distributed.divisible(choice.batch))
+    if config.batch is None:
+        choice = replace(choice, batch=distributed.divisible(choice.batch))
     sizes, per_step = shape(choice.depth), choice.batch * context
     work, experts = flops_per_token(sizes, context), getattr(sizes, "experts", 0) > 0
     if not compiling.worth_compiling(config.compile, machine, work * choice.tokens, experts=experts):
@@ -64,10 +65,13 @@ def time_step(
     from dodam.train.budget import PROBED, time_steps
     from dodam.train.loop import one_step
     from dodam.train.optim import OptimConfig, Optimizers
+    from dodam.train.recompute import recompute_blocks
 
     model = build(sizes, 0).to(machine.device)
     if compiled:
         compiling.compile_blocks(model)
+    if config.recompute:
+        recompute_blocks(model, config.recompute)
     optimizers, objective = Optimizers(model, OptimConfig()), task.objective(compiled)
     parts = task.batch(0, batch).split(config.microbatch or batch)
     seconds = PROBED * training.seconds_left(config)

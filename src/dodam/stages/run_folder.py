@@ -19,7 +19,7 @@ from dodam.tracking.trackers import check_trackers
 if TYPE_CHECKING:
     from dodam.stages.training import Training
 
-MAY_CHANGE = {"track", "parallel", "keep", "stop_after"}  # while a run goes on
+MAY_CHANGE = {"track", "parallel", "keep", "stop_after", "recompute"}  # while a run goes on
 LEARNED = ("checkpoint", "model", "metrics.jsonl")  # of a run folder; one without them failed before its first step
 
 
@@ -43,6 +43,8 @@ def open_run(config: "Training", stage: str) -> dict[str, Any] | None:
 
 def open_folder(config: "Training", stage: str) -> dict[str, Any] | None:
     """What `open_run` does on the disk."""
+    from dodam.tensors import has_model_tensors
+
     resolved = {"format": 1, "stage": stage, **configs.to_json(config)}
     saved_file = config.out / "config.json"
     if saved_file.is_file():
@@ -55,7 +57,7 @@ def open_folder(config: "Training", stage: str) -> dict[str, Any] | None:
                 where=str(config.out),
                 mend="Use another --out, or delete the folder.",
             )
-        if (config.out / "result.json").is_file() and (config.out / "model" / "model.safetensors").is_file():
+        if (config.out / "result.json").is_file() and has_model_tensors(config.out / "model"):
             print(f"{stage}: {config.out} is already done.", file=sys.stderr)
             return files.read_json(config.out / "result.json")
     elif config.out.exists() and any(config.out.iterdir()):
@@ -68,7 +70,9 @@ def open_folder(config: "Training", stage: str) -> dict[str, Any] | None:
 
 def plain_defaults(config: "Training") -> dict[str, Any]:
     """What the flags are that a run says nothing of, because it was begun by a Dodam that did not have them yet."""
-    return {field.name: field.default for field in fields(config) if isinstance(field.default, bool | int | None)}
+    return {
+        field.name: field.default for field in fields(config) if isinstance(field.default, bool | int | float | None)
+    }
 
 
 def saved_choices(out: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from dodam import ranks
@@ -19,6 +18,7 @@ from dodam.data.batch import TokenBatch
 from dodam.errors import UsageError
 from dodam.nn.mask import Mask
 from dodam.nn.sections import Section
+from dodam.train import distributed
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SectionBatch(TokenBatch):
 def neighbours() -> Any:
     """The group of the ranks that have sections of this rank's rows. All ranks ask for it at the same time."""
     number = ranks.context()
-    groups = [dist.new_group(list(range(first, first + number))) for first in range(0, ranks.world(), number)]
+    groups = [distributed.group_of(list(range(first, first + number))) for first in range(0, ranks.world(), number)]
     return groups[ranks.replica()]
 
 

@@ -54,6 +54,11 @@ def start(device: str, seconds: float) -> None:
         raise UsageError(what, where="torchrun", mend="Another --master-port may be free.") from None
 
 
+def group_of(members: list[int]) -> Any:
+    """Some of the ranks, who wait for one another as long as all do. All ranks make all groups, in one order."""
+    return dist.new_group(members, timeout=timedelta(seconds=_patience) if math.isfinite(_patience) else None)
+
+
 def first(work: Callable[[], T]) -> T:
     """What rank 0 makes of `work`, which must be of JSON, on all ranks; the others wait, however long that takes. A
     DodamError is raised on all of them."""

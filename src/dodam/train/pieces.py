@@ -110,6 +110,9 @@ class Pieces(Mapping[str, Tensor]):
     def __iter__(self) -> Any:
         return iter(self.shapes)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.shapes
+
     def __len__(self) -> int:
         return len(self.shapes)
 

@@ -110,8 +110,8 @@ def divide(model: Any) -> Any:
     place = ranks.rank() % number
     first, after = depth * place // number, depth * (place + 1) // number
     # Groups are made by all ranks, in one order.
-    lines = [dist.new_group([one * number + step for step in range(number)]) for one in range(ranks.replicas())]
-    stages = [dist.new_group([one * number + step for one in range(ranks.replicas())]) for step in range(number)]
+    lines = [distributed.group_of([one * number + step for step in range(number)]) for one in range(ranks.replicas())]
+    stages = [distributed.group_of([one * number + step for one in range(ranks.replicas())]) for step in range(number)]
     spread = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     for index in range(depth):
         if first <= index < after:

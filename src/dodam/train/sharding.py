@@ -51,6 +51,8 @@ def shard(model: Any, device: str = "cpu") -> Any:
     if empty:
         spread.to_empty(device=device)
         spread.complete()
+        for table in spread.buffers():  # angles of positions, which are computed on the CPU
+            table.data = table.data.to(device)
         return spread
     for parameter in model.parameters():
         parameter.data = parameter.data.new_empty(0)
