@@ -22,7 +22,7 @@ from dodam.data.loader import RowLoader, token_batch
 from dodam.errors import FolderError, UsageError
 from dodam.models.build import build_decoder, decoder_config, flops_per_token
 from dodam.models.decoder import DecoderConfig
-from dodam.stages import dial, pretrain, training
+from dodam.stages import dial, pretrain, run_folder, training
 from dodam.stages.pretrain import Pretrain
 from dodam.stages.validation import bits_per_byte
 from dodam.tokenizer import train as tokenizer_train
@@ -332,3 +332,16 @@ def test_what_cannot_be_compiled_runs_uncompiled() -> None:
     assert done.stdout == "1.0\n", done.stderr
     assert "compiling failed" in done.stderr and "no compiler here" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_of_an_older_version_has_the_defaults_of_flags_that_came_later(tmp_path: Path) -> None:
+    config = Pretrain(data=tmp_path, out=tmp_path / "run", steps=3)
+    assert run_folder.open_folder(config, "pretrain") is None
+    (tmp_path / "run" / "checkpoint").mkdir()
+    begun = files.read_json(tmp_path / "run" / "config.json")
+    for key in ("recompute", "keep", "warmup", "best"):
+        del begun[key]
+    files.write_json(tmp_path / "run" / "config.json", begun)
+    assert run_folder.open_folder(config, "pretrain") is None
+    with pytest.raises(UsageError, match="begun with other settings"):
+        run_folder.open_folder(replace(config, warmup=0.2), "pretrain")

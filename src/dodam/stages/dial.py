@@ -41,9 +41,10 @@ def turn(
         return time_step(config, machine, shape(depth), task, -(-batch // ranks.started()))
 
     choice = budget.choose(left, corpus, context, shape, time_of, depth=depth, batch=config.batch)
-    if config.batch is None:
-        choice = replace(choice, batch=distributed.divisible(choice.batch))
-    sizes, per_step = shape(choice.depth), choice.batch * context
+    batch = config.batch or distributed.divisible(choice.batch)
+    sizes, per_step = shape(choice.depth), batch * context
+    steps = max(1, round(choice.tokens / per_step))
+    choice = replace(choice, batch=batch, steps=steps, tokens=steps * per_step)
     work, experts = flops_per_token(sizes, context), getattr(sizes, "experts", 0) > 0
     if not compiling.worth_compiling(config.compile, machine, work * choice.tokens, experts=experts):
         return choice, False

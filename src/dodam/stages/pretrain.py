@@ -147,10 +147,8 @@ def run(config: Pretrain) -> dict[str, Any]:
     batch, microbatch = choices["batch"], config.microbatch or choices["batch"]
     mine, count = distributed.share(batch)
     fill = fresh_parts(config, architecture, loaded)
-    if loaded:
-        model = loaded.model.train()
-    else:
-        model = fresh_model(config, shape(choices["depth"]), machine, empty=fill is not None)
+    sized = shape(choices["depth"])
+    model = loaded.model.train() if loaded else fresh_model(config, sized, machine, empty=fill is not None)
     factors = parts.choose_parts(config, model)
     if choices["compiled"] and not is_spread(config):
         compiling.compile_blocks(model)
