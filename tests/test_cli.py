@@ -359,6 +359,22 @@ def test_threads_sleep_soon_where_others_compute(job, running, given, kept, tmp_
     assert os.environ.get("GOMP_SPINCOUNT") == kept
 
 
+def test_a_process_that_looks_for_itself_is_not_told_to_give_way(job, tmp_path, monkeypatch):
+    (tmp_path / "loadavg").write_text("0.10 0.20 0.30 3/80 17909\n")
+    monkeypatch.setattr(neighbours, "LOADS", tmp_path / "loadavg")
+    monkeypatch.setattr(neighbours, "_gives_way", False)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert neighbours.own_environment()["GOMP_SPINCOUNT"] == "7", "what the user says holds for all"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert job(*["job", "m", "hello", "--data", "a"])[0] == 0 and not neighbours.gives_way(), "ranks run side by side"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert job(*["job", "m", "hello", "--data", "a"])[0] == 0 and neighbours.gives_way()
+    assert os.environ["GOMP_SPINCOUNT"] == "1000" and "GOMP_SPINCOUNT" not in neighbours.own_environment()
+
+
 def test_import_dodam_is_light():
     loaded = python("import sys, dodam; print(*sys.modules)").split()
     assert not {"pydantic", "cyclopts", *HEAVY} & set(loaded)

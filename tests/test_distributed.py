@@ -342,6 +342,107 @@ def test_when_a_rank_dies_the_others_say_so_and_end(world: dict[str, str], tmp_p
     assert "src/dodam" not in errors and "mistake in dodam" not in errors
 
 
+@needs_proc
+def test_a_recipe_trains_on_ranks_which_end_with_it_and_goes_on(
+    world: dict[str, str], alone: dict[str, Path], tmp_path: Path
+) -> None:
+    """Killed, stopped, and then done on one rank."""
+    words = [word.format(**world) for word in (*STAGES["long"], *COMMON)]
+    keys = dict(zip(words[1::2], words[2::2], strict=True))
+    told = "".join(f"{key[2:].replace('-', '_')} = {toml(value)}\n" for key, value in keys.items())
+    recipe, out = tmp_path / "r.toml", tmp_path / "out"
+    recipe.write_text(f'[parallel]\nranks = 2\nshard = "full"\n\n[[stage]]\nkind = "pretrain"\n{told}')
+    go_on = dodam("run", str(recipe), "--out", str(out))
+    for turn, how in enumerate((signal.SIGKILL, signal.SIGINT)):
+        with started(go_on, out / "pretrain", 3 + 8 * turn) as process:
+            (launcher,) = children_of(process.pid)
+            both = children_of(launcher)
+            assert len(both) == 2
+            os.kill(process.pid, how)
+            _, errors = process.communicate(timeout=60)
+            deadline = time.monotonic() + 20
+            while any(Path(f"/proc/{pid}/stat").exists() for pid in (launcher, *both)):
+                assert time.monotonic() < deadline, "ranks outlived their runner"
+                time.sleep(0.05)
+        assert last_saved(out / "pretrain") < 40, "the run was over before it could be stopped"
+        assert "Traceback" not in errors and "torch.distributed" not in errors
+    assert f"stopped at step {last_saved(out / 'pretrain')}; everything is saved" in errors
+    assert "stopped in stage `pretrain`. Go on with: dodam run" in errors
+    done = run([*go_on, "--set", "parallel.ranks=1"])
+    assert "goes on at step" in done.stderr
+    assert differences(alone["long"], out / "pretrain", TOLD, 30) < BOUND
+    assert run([*go_on, "--set", "parallel.ranks=2"]).stderr.count("pretrain, on 2 ranks: up to date") == 1
+
+
+def test_a_stage_of_a_recipe_that_fails_on_ranks_says_why_once(world: dict[str, str], tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    told = f'data = "{world["data"]}"\ntokenizer = "{world["tokenizer"]}"\ndepth = 1\nsteps = 2\nbatch = 7'
+    recipe.write_text(f'[parallel]\nranks = 2\n\n[[stage]]\nkind = "pretrain"\n{told}\n')
+    done = run(dodam("run", str(recipe), "--out", str(tmp_path / "out")), 1)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert errors[0] == "error: --batch: 2 ranks do not divide 7 rows. Give 6 or 8."
+    assert "stage `pretrain` failed" in errors[1] and len(errors) == 2
+    assert "Traceback" not in done.stderr and "torch.distributed" not in done.stderr
+
+
+def toml(value: str) -> str:
+    """As TOML has it: numbers bare, everything else in quotes."""
+    return value if re.fullmatch(r"[\d.]+", value) else f'"{value}"'
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["none", "tensor", "context, full"])
+def test_ranks_do_not_wait_for_ever_for_one_that_hangs(shard: str, world: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = [*command("long heads", world, out, 4 if "," in shard else 2, shard), "--parallel.timeout", "6s"]
+    with started(words, out, 2) as process:
+        hung = time.monotonic()
+        os.kill(ranks_of(process)[1], signal.SIGSTOP)
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode != 0 and time.monotonic() - hung < 90  # torchrun itself gives the hanging one 30 s
+    assert "another rank is gone or does not answer" in errors and "src/dodam" not in errors
+
+
+SLOW_WRITER = """
+import sys, time
+from pathlib import Path
+import torch
+from dodam import ranks
+from dodam.data.batch import TokenBatch
+from dodam.models.build import build_decoder, decoder_config
+from dodam.train import distributed, metrics
+from dodam.train.loop import LoopConfig, train
+from dodam.train.objective import TokenCrossEntropy
+from dodam.train.optim import OptimConfig, Optimizers
+
+distributed.start("cpu", 2.0)
+model = build_decoder(decoder_config(vocabulary=64, context=16, depth=1, width=32, heads=1), 0)
+ids_BT, folder = torch.zeros(1, 16, dtype=torch.long), Path(sys.argv[1])
+writes = metrics.Samples(folder / "samples.md", lambda: time.sleep(4.0) or "a text")
+train(
+    model, Optimizers(model, OptimConfig()), lambda step: [TokenBatch(ids_BT, ids_BT)], TokenCrossEntropy(),
+    LoopConfig(steps=4, validate_every=0.5), folder=folder, hooks=[] if ranks.rank() else [writes],
+)
+print(f"RANK {ranks.rank()} done", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_ranks_wait_while_the_first_writes_texts(tmp_path: Path) -> None:
+    """For longer than a step may take; what one of them does alone is none."""
+    script = tmp_path / "late.py"
+    script.write_text(SLOW_WRITER)
+    words = on_ranks(2)
+    done = run([*words[: words.index("dodam") - 1], str(script), str(tmp_path / "run")])
+    assert sorted(re.findall(r"RANK (\d) done", done.stdout)) == ["0", "1"]
+    assert (tmp_path / "run" / "samples.md").read_text().count("a text") == 2
+
+
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_sections_have_as_much_to_look_back_on_as_one_another(number: int) -> None:
     sections = [context.places(24, number, rank).tolist() for rank in range(number)]
@@ -588,9 +689,9 @@ def test_products_that_ranks_cannot_compute_together(
         ("embed", [*SHARDS["full"], "--microbatch", "2"], "--microbatch: ranks that hold a part of the model each"),
         ("dpo", [*SHARDS["full"], "--microbatch", "2"], "--microbatch: ranks that hold a part of the model each"),
         ("grpo", SHARDS["context"], "--parallel.context: in this stage every rank has rows of its own. Leave"),
-        ("grpo", SHARDS["full"], "--parallel.shard: answers are written by a whole model. Leave the flag out: every"),
-        ("ppo", SHARDS["full"], "--parallel.shard: answers are written by a whole model. Leave the flag out: every"),
-        ("seq2seq", SHARDS["full"], "--parallel.shard: an encoder-decoder is not sharded. Leave the flag out: every"),
+        ("grpo", SHARDS["full"], "--parallel.shard: answers are written by a whole model. Leave the flag out."),
+        ("ppo", SHARDS["full"], "--parallel.shard: answers are written by a whole model. Leave the flag out."),
+        ("seq2seq", SHARDS["full"], "--parallel.shard: an encoder-decoder is not sharded. Leave the flag out."),
     ],
 )
 def test_what_stages_do_not_share_over_ranks_is_refused(

@@ -199,9 +199,14 @@ def test_what_is_kept_belongs_to_the_whole_model_folder_and_to_this_dodam(folder
         copy = shutil.copytree(folder, tmp_path / name)
         (copy / name).write_bytes((copy / name).read_bytes() + b" ")
         marks.append(tasks.model_mark(copy))
+    split = shutil.copytree(folder, tmp_path / "split")
+    (split / "model.safetensors").rename(split / "model-00001-of-00002.safetensors")
+    marks.append(tasks.model_mark(split))
+    (split / "model-00002-of-00002.safetensors").write_bytes(b"more")
+    marks.append(tasks.model_mark(split))
     monkeypatch.setattr("dodam.__version__", "another")
     marks.append(tasks.model_mark(folder))
-    assert len(set(marks)) == 6
+    assert len(set(marks)) == 8
 
 
 def write_items(path: Path, *items: dict, encoding: str = "utf-8") -> str:

@@ -43,7 +43,8 @@ MAY_IMPORT = {  # room or file: what of dodam it may import, beside itself
     "generate": TEXT | {"nn", "models", "exchange", "folder", "machine"},
     "stages": TEXT
     | TRAINING
-    | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl", "tracking", "ranks", "tensors"},
+    | {"exchange", "folder", "generate", "evaluate", "machine", "versions", "rl", "tracking", "ranks", "tensors"}
+    | {"neighbours"},
     "evaluate": TEXT | {"nn", "models", "folder", "generate", "machine", "versions"},
     "rl": TEXT | TRAINING | {"folder", "generate", "evaluate", "machine"},
     "serve": TEXT | {"nn", "models", "folder", "generate", "machine", "feedback"},
@@ -131,7 +132,7 @@ def test_training_core_loads_without_the_rest(module: str) -> None:
 
 
 def test_every_room_has_its_rule() -> None:
-    entrances = {"__init__", "__main__", "cli", "recipe", "runner", "child", "grow"}  # these start commands
+    entrances = {"__init__", "__main__", "cli", "recipe", "runner", "child", "launcher", "grow"}  # these start commands
     assert MAY_IMPORT.keys() | entrances == ROOMS
 
 

@@ -5,7 +5,7 @@ import torch
 
 from dodam.models.build import build_decoder, decoder_config
 from dodam.models.decoder import DecoderConfig
-from dodam.nn.attention import attend, attend_explicitly, attention_weights, watched
+from dodam.nn.attention import attend, attend_explicitly, attention_weights, shared_heads_fused, watched
 from dodam.nn.experts import Experts, balance_loss
 from dodam.nn.mask import CAUSAL, EVERYTHING, Mask, document_mask, padding_mask
 
@@ -28,6 +28,25 @@ def naive(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, allowed: torch.Tens
                 weights = scores.exp() / scores.exp().sum()
                 out[b, h, t] = sum(w * value[s] for w, s in zip(weights, seen, strict=True))
     return out
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "masked", "fused"),
+    [
+        ("cuda", torch.bfloat16, False, True),
+        ("cuda", torch.bfloat16, True, False),
+        ("cuda", torch.float32, False, False),
+        ("cpu", torch.float32, True, True),
+    ],
+)
+def test_heads_are_repeated_where_no_fused_kernel_shares_them(device, dtype, masked, fused, monkeypatch) -> None:
+    assert shared_heads_fused(device, dtype, masked=masked) == fused
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, heads, 9, 8, generator=generator) for heads in (4, 2, 2))
+    mask = Mask(causal=True, allowed=torch.ones(9, 9, dtype=torch.bool).tril()[None, None] if masked else None)
+    expected = attend(q, k, v, mask)
+    monkeypatch.setattr("dodam.nn.attention.shared_heads_fused", lambda *_, **__: fused)
+    torch.testing.assert_close(attend(q, k, v, mask), expected)
 
 
 @pytest.mark.parametrize("kernel", [attend, attend_explicitly])

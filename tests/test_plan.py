@@ -301,6 +301,8 @@ def test_this_machine_is_measured(monkeypatch, capsys) -> None:
         ([], "there is nothing to plan"),
         (["--depth", "2", "--parameters", "1e6"], "--depth, --parameters each set the size"),
         (["recipes/quickstart.toml", "--depth", "2"], "a recipe tells its own sizes"),
+        (["recipes/quickstart.toml", "--recompute", "1"], "--recompute: a recipe tells this of each of its"),
+        (["recipes/quickstart.toml", "--context", "512"], "or with --set STAGE.context=VALUE"),
         (["--depth", "2", "--set", "a.b=1"], "only a recipe has values to change"),
         (["--depth", "2", "--on", "h10-sxm"], "Did you mean `h100-sxm`?"),
         (["--depth", "2", "--memory", "lots"], "must be an amount of memory"),

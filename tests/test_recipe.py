@@ -242,6 +242,64 @@ def test_how_a_stage_is_computed_redoes_nothing_and_a_beginning_goes_on_with_it(
     assert go("tuned.threads=1")["stages"] == first["stages"]
 
 
+SHARED = """
+[parallel]
+ranks = 2
+shard = "full"
+
+[[stage]]
+kind = "pretrain"
+data = "a.txt"
+
+[[stage]]
+kind = "ppo"
+data = "sample:problems"
+reward = "exact"
+model = "@pretrain"
+parallel.shard = "none"
+
+[[stage]]
+kind = "sft"
+data = "sample:chat"
+model = "@pretrain"
+parallel.ranks = 1
+"""
+
+
+def test_one_table_says_how_training_is_shared_and_a_stage_what_is_otherwise_there(workplace):
+    Path("r.toml").write_text(SHARED)
+    first = read(Path("r.toml"))
+    assert [stage.ranks for stage in first.stages] == [2, 2, 1]
+    assert [stage.config["parallel"]["shard"] for stage in first.stages] == ["full", "none", "full"]
+    assert all("ranks" not in stage.config["parallel"] for stage in first.stages)
+    more = read(Path("r.toml"), ("parallel.ranks=4", "parallel.timeout=2m", "sft.parallel.ranks=2"))
+    assert [stage.ranks for stage in more.stages] == [4, 4, 2]
+    assert {stage.config["parallel"]["timeout"] for stage in more.stages} == {"2m"}
+    for one, other in zip(first.stages, more.stages, strict=True):
+        assert one.fingerprint("1", dict.fromkeys(one.needs, "")) == other.fingerprint(
+            "1", dict.fromkeys(one.needs, "")
+        )
+    assert [stage["ranks"] for stage in go(dry_run=True)["stages"]] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "ppo.parallel.shard=full",
+            "stage `ppo`: parallel.shard: answers are written by a whole model. Give the stage",
+        ),
+        ("parallel.tensor=2", "stage `ppo`: parallel.tensor: in this stage every rank has rows of its own. Give the"),
+        ("parallel.ranks=0", "`parallel.ranks`"),
+        ("parallel.rank=2", "Did you mean `parallel.ranks`?"),
+        ("sft.parallel.ranks=0", "ranks"),
+        ("sft.parallel=2", "parallel"),
+    ],
+)
+def test_a_way_of_sharing_that_a_stage_has_not_is_found_out_before_anything_runs(workplace, override, message):
+    assert message in refused(override, text=SHARED)
+
+
 def test_a_dry_run_writes_nothing(workplace, capsys):
     assert [stage["state"] for stage in go(dry_run=True)["stages"]] == [
         "starts",

@@ -88,7 +88,7 @@ def test_nothing_is_computed_again_where_nothing_is_learned() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "share", "number"), [(4, 0.0, 0), (4, 1.0, 4), (7, 0.5, 3), (3, 0.1, 0), (10, 0.3, 3)]
+    ("count", "share", "number"), [(4, 0.0, 0), (4, 1.0, 4), (7, 0.5, 4), (3, 0.1, 1), (10, 0.3, 3)]
 )
 def test_the_share_is_spread_over_the_stack(count: int, share: float, number: int) -> None:
     chosen = spread(count, share)

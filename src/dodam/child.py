@@ -1,4 +1,5 @@
-"""A stage in a process of its own. In: a command and its config file. Out: what it returned, its time and peak memory.
+"""A stage in a process of its own, or in several as ranks (`launcher.py`). In: a command and its config file. Out: what
+it returned, its time and peak memory.
 
 So its memory is free again before the next stage starts, and a crash costs that stage only. A signal to the runner
 reaches the stage once; if the runner dies, however it dies, the stage dies with it and leaves the folder unlocked.
@@ -15,8 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from dodam import neighbours, ranks
+
 CHILD = [sys.executable, "-P", "-m", "dodam.child"]
 """How a stage is started; `-P` keeps a file in the user's folder from standing in for a module."""
+LAUNCHER = [sys.executable, "-P", "-m", "dodam.launcher"]
+"""How one is started on several ranks."""
+LOOK = 0.5
+"""Seconds between two looks of a rank whether its launcher is still there."""
 
 
 if sys.platform == "win32":
@@ -37,19 +44,21 @@ class Finished(NamedTuple):
     """What the command returned."""
     seconds: float
     peak_bytes: int | None
-    """The most memory it held, where the system tells."""
+    """The most memory that it, or one of its ranks, held, where the system tells."""
 
 
-def run_stage(words: list[str], keep_open: tuple[int, ...] = ()) -> Finished:
-    """Run `dodam WORDS... --json`, passing its output through; `keep_open` are file descriptors it holds open too."""
+def run_stage(words: list[str], keep_open: tuple[int, ...] = (), num_ranks: int = 1) -> Finished:
+    """Run `dodam WORDS... --json` on so many ranks, passing its output through; `keep_open` are file descriptors it
+    holds open too."""
     started = time.monotonic()
+    start = CHILD if num_ranks == 1 else [*LAUNCHER, str(num_ranks)]
     process = subprocess.Popen(
-        [*CHILD, *words, "--json"],
+        [*start, *words, "--json"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**neighbours.own_environment(), "PYTHONUNBUFFERED": "1"},
         start_new_session=True,  # Ctrl-C in a terminal goes to the whole group: the stage shall get it once, from us
         creationflags=GROUP,
         pass_fds=keep_open if os.name == "posix" else (),
@@ -99,19 +108,39 @@ def _wait(process: subprocess.Popen) -> tuple[int, int | None]:
     return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _leave_with_parent() -> None:
+def leave_with_runner() -> None:
+    """Have this process end at once when the runner is gone, however it went."""
+    threading.Thread(target=_wait_for_end_of_runner, daemon=True).start()
+
+
+def _wait_for_end_of_runner() -> None:
     os.read(0, 1)  # returns when the runner, which never writes, is gone
     os._exit(1)
+
+
+def _leave_with_launcher() -> None:
+    """The same for a rank, whose parent is the launcher."""
+    launcher = os.getppid()
+    while os.getppid() == launcher:
+        time.sleep(LOOK)
+    os._exit(1)
+
+
+def stop_as_ctrl_c() -> None:
+    """Have what the runner sends to stop a stage end it as Ctrl-C would."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a shell starts with `&`
+    if sys.platform == "win32":
+        signal.signal(signal.SIGBREAK, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 def main() -> int:
     """The stage's side: run the command line, leave at once if the runner is gone."""
     from dodam.cli import main as run_command
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a shell starts with `&`
-    if sys.platform == "win32":
-        signal.signal(signal.SIGBREAK, lambda number, frame: signal.raise_signal(signal.SIGINT))
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    stop_as_ctrl_c()
+    leave_with_runner()
+    if ranks.started() > 1:
+        threading.Thread(target=_leave_with_launcher, daemon=True).start()
     return run_command(in_recipe=True)
 
 

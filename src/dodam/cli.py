@@ -129,7 +129,8 @@ def _run(words: list[str], *, in_recipe: bool) -> int:
         return _failed(f"error: {where}{error.strerror or error}", error)
     except Exception as error:
         if _out_of_memory(error):
-            mend = "A training stage needs less with --microbatch 1, a shorter --context or a smaller --depth."
+            flags = "--microbatch 1, --recompute 1, a shorter --context or a smaller --depth"
+            mend = f"A training stage needs less with {flags}."
             return _failed(f"error: there is not enough memory. {mend}", error)
         return _failed(_our_mistake(error), error)
 
@@ -159,7 +160,8 @@ def call(name: str, values: Mapping[str, Any], where: str, places: Mapping[str, 
     """Build the config of a command from values and run it. `where` and `places` as in `config.build`."""
     from dodam.config import build
 
-    neighbours.make_way()
+    if ranks.local_world() == 1:  # else the ranks are busy for one another
+        neighbours.make_way()
     config, run = load(name)
     return run(build(config, values, where, places))
 

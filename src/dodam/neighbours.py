@@ -15,10 +15,25 @@ LOADS = Path("/proc/loadavg")
 LOOKS, BETWEEN = 5, 0.002  # seconds
 
 
+_gives_way = False
+
+
 def make_way() -> None:
-    """Have our threads sleep soon where others compute now. What the environment says of it stays."""
+    """Have our threads sleep soon where others compute now, for as long as this process lives. What the environment
+    says of it stays."""
+    global _gives_way
     if WAITING not in os.environ and are_busy():
-        os.environ[WAITING] = POLITE
+        os.environ[WAITING], _gives_way = POLITE, True
+
+
+def gives_way() -> bool:
+    """Whether that was done here."""
+    return _gives_way
+
+
+def own_environment() -> dict[str, str]:
+    """The environment without it, for a process that shall look for itself."""
+    return {key: value for key, value in os.environ.items() if key != WAITING or not _gives_way}
 
 
 def are_busy() -> bool:

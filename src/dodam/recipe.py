@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import glob
 import hashlib
+import json
 import os
 import re
 import tomllib
@@ -17,27 +18,38 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import MinLen
+from annotated_types import Gt, MinLen
 
 from dodam.cli import COMMANDS, load
 from dodam.config import build, fingerprint, from_file, nearest, to_json
 from dodam.data.sources import HUB, SAMPLE
 from dodam.errors import UsageError
 from dodam.feedback.store import is_store, is_url, open_store
+from dodam.stages.parallel import ONE, Parallel, refuse_unshared
 
 REFERENCE = re.compile(r"(?:(?<=[=*])|^)@([\w-]+)")
 """`@pretrain`, `@prepare/documents`, `base=@pretrain` where a label goes before a path, `0.2*@reward` with a weight."""
 
-RESERVED = ("model", "report")
+RESERVED = ("model", "report", "parallel")
 PATHS = ("data", "dev", "sts", "labels", "replay", "model", "tokenizer")
 """The flags that name what a stage reads."""
 
-KNOBS = ("checkpoint_seconds", "keep", "stop_after", "microbatch", "threads", "device", "track")
+KNOBS = (
+    "checkpoint_seconds", "keep", "stop_after", "microbatch", "recompute", "parallel", "threads", "device", "track",
+)  # fmt: skip
 """The flags that say how a stage is computed or watched, not what: a finished stage is not redone for them."""
 
 TOP = ("title", "out", "seed")
 SMALL = 1 << 20
 """Up to this many bytes a file counts as changed when its bytes change, above when its size or its time changes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ranks(Parallel):
+    """How stages that train share the work: the flags `--parallel...`, and on how many ranks each is started."""
+
+    ranks: Annotated[int, Gt(0)] = 1
+    """Processes on this machine."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +64,8 @@ class RecipeFile:
     """Where the run is written; without it `runs/` and the file's name."""
     seed: int | None = None
     """The seed of every stage that takes one and does not set its own."""
+    parallel: Ranks = Ranks()
+    """For every stage that trains; a stage's own `parallel` says what is otherwise there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +79,8 @@ class Stage:
     """The whole config as JSON, `@NAME` still in it, without `out`."""
     needs: tuple[str, ...]
     """The names of the earlier stages it reads from."""
+    ranks: int = 1
+    """On how many ranks it is started."""
 
     def values(self) -> dict[str, Any]:
         """The config as the command takes it: folders in place of references."""
@@ -110,7 +126,7 @@ def read(path: Path, overrides: tuple[str, ...] = (), out: Path | None = None) -
     found: list[Stage] = []
     for name, values in stages.items():
         places = {key: f"--set {name}" for stage, key in overridden if stage == name}
-        found.append(_stage(name, values, folder, f"{path}, stage `{name}`", places, recipe.seed, found))
+        found.append(_stage(name, values, folder, f"{path}, stage `{name}`", places, top, found))
     return Recipe(recipe.title, folder, tuple(found))
 
 
@@ -156,8 +172,10 @@ def _override(text: str, stages: dict[str, dict[str, Any]], top: dict[str, Any])
     stage, *path = key.strip().split(".")
     if not equals:
         raise UsageError(f"`{text}` has no value", where="--set", mend="Write --set STAGE.KEY=VALUE.")
-    if not path and stage in TOP:
+    if stage in TOP and not path:
         stage, path, level = "", [stage], top
+    elif stage == "parallel" and path:
+        level = top.setdefault(stage, {})
     elif path and stage in stages:
         level = stages[stage]
     else:
@@ -187,7 +205,7 @@ def _stage(
     out: Path,
     where: str,
     places: dict[str, str],
-    seed: int | None,
+    top: dict[str, Any],
     earlier: list[Stage],
 ) -> Stage:
     kind = str(values.pop("kind"))
@@ -199,8 +217,9 @@ def _stage(
         raise UsageError(f"`{kind}` writes no folder, so it cannot be a stage", where=where)
     if "out" in values:
         raise UsageError(f"`out` is set by the recipe: it is {out / name}", where=where, mend="Leave it away.")
-    if seed is not None and "seed" in fields:
-        values.setdefault("seed", seed)
+    if "seed" in top and "seed" in fields:
+        values.setdefault("seed", top["seed"])
+    ranks = _share(cls, values, top.get("parallel", {}), where) if "parallel" in fields else 1
     config = to_json(build(cls, {**values, "out": out / name}, where, places))
     del config["out"]
     _check_paths(config, where)
@@ -211,11 +230,32 @@ def _stage(
         if need not in names:
             mend = nearest(need, names) if names else "It is the first stage."
             raise UsageError(f"`@{need}` is no earlier stage", where=where, mend=mend)
-    return Stage(name, kind, out / name, config, tuple(needs))
+    return Stage(name, kind, out / name, config, tuple(needs), ranks)
+
+
+def _share(cls: Any, values: dict[str, Any], parallel: dict[str, Any], where: str) -> int:
+    """Put what the recipe says of ranks into the values of a stage that trains, beneath its own; the number of ranks.
+    UsageError for what it cannot share out so."""
+    own = values.get("parallel", {})
+    if not isinstance(own, dict):
+        return 1  # what is wrong with it is told when the stage's config is built
+    values["parallel"] = {**parallel, **own}
+    shares = build(Ranks, values["parallel"], f"{where}, parallel")
+    values["parallel"].pop("ranks", None)
+    if shares.ranks > 1:
+        try:
+            refuse_unshared(shares, cls.UNSHARED)
+        except UsageError as error:
+            name = error.where.removeprefix("--")
+            default = to_json(ONE)[name.removeprefix("parallel.")]
+            mend = f"Give the stage `{name} = {json.dumps(default)}`, or `parallel.ranks = 1`."
+            raise UsageError(error.what, where=f"{where}: {name}", mend=mend) from None
+    return shares.ranks
 
 
 def _default_knobs(kind: str) -> dict[str, Any]:
-    return {field.name: field.default for field in dataclasses.fields(load(kind)[0]) if field.name in KNOBS}
+    knobs = {field.name: field.default for field in dataclasses.fields(load(kind)[0]) if field.name in KNOBS}
+    return {name: to_json(one) if dataclasses.is_dataclass(one) else one for name, one in knobs.items()}
 
 
 def _check_paths(config: dict[str, Any], where: str) -> None:

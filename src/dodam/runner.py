@@ -77,7 +77,8 @@ def run(config: Run) -> dict:
         for number, stage in enumerate(recipe.stages, start=1):
             fingerprint = _fingerprint(stage, records)
             state = _state(stage, fingerprint)
-            _say(f"[{number}/{len(recipe.stages)}] {stage.name}: {state}")
+            on = f", on {stage.ranks} ranks" if stage.ranks > 1 else ""
+            _say(f"[{number}/{len(recipe.stages)}] {stage.name}{on}: {state}")
             if state == KEPT:
                 _put_back(stage)
             if state in (KEPT, UP_TO_DATE):
@@ -107,10 +108,13 @@ def _plan(recipe: Recipe) -> dict:
         state = f"runs after {redone[0]}" if redone else _state(stage, _fingerprint(stage, records))
         if state in (KEPT, UP_TO_DATE):
             records[stage.name] = _record(_aside(stage) if state == KEPT else stage.folder)
-        print(f"{stage.name}  ({stage.kind}): {state}")
+        on = f", on {stage.ranks} ranks" if stage.ranks > 1 else ""
+        print(f"{stage.name}  ({stage.kind}{on}): {state}")
         for key, value in stage.values().items():
             print(f"    {key} = {json.dumps(value, ensure_ascii=False)}")
-        stages.append({"name": stage.name, "kind": stage.kind, "state": state, "config": stage.values()})
+        stages.append(
+            {"name": stage.name, "kind": stage.kind, "state": state, "ranks": stage.ranks, "config": stage.values()}
+        )
     return {"out": str(recipe.out), "stages": stages}
 
 
@@ -159,7 +163,7 @@ def _redo(stage: Stage, fingerprint: str, state: str, held: int, config: Run) ->
     else:
         _set_aside(stage)
     write_json(started, stage.values())
-    finished = run_stage([*stage.kind.split(), "--config", str(started)], keep_open=(held,))
+    finished = run_stage([*stage.kind.split(), "--config", str(started)], keep_open=(held,), num_ranks=stage.ranks)
     again = f"Go on with: {_command_line(config)}"
     if finished.exit_code != 0:
         kept = f"; the one before is kept in {_aside(stage)}" if _aside(stage).exists() else ""
@@ -174,6 +178,7 @@ def _redo(stage: Stage, fingerprint: str, state: str, held: int, config: Run) ->
         "seconds": round(finished.seconds, 3),
         "resumed": state == GOES_ON,
         "peak_bytes": finished.peak_bytes,
+        "ranks": stage.ranks,
         "result": finished.result,
         "config": stage.values(),
     }

@@ -26,7 +26,7 @@ SAMPLE_TASKS = (
     "words-direct", "words-steps", "words-direct-new-phrasing", "words-steps-new-phrasing",
 )  # fmt: skip
 MEASURED = (
-    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+    "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
 )  # fmt: skip
 SHOWN = 5  # right and wrong answers of each task in samples.md
 
@@ -240,7 +240,8 @@ def model_mark(folder: Path) -> str:
     from dodam import __version__, files
     from dodam.config import fingerprint
 
-    found = {name: files.xxh3(folder / name) for name in MEASURED if (folder / name).is_file()}
+    weights = sorted(path.name for path in folder.glob("model*.safetensors"))  # of a large model there are several
+    found = {name: files.xxh3(folder / name) for name in (*MEASURED, *weights) if (folder / name).is_file()}
     return fingerprint({"dodam": __version__, **found})
 
 

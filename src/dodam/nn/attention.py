@@ -46,9 +46,19 @@ def attend(
     if mask.bias is not None:
         allowed = biased(mask, q_BHTE, k_BKSE)
     triangle = mask.causal and allowed is None
+    if not shared_heads_fused(q_BHTE.device.type, q_BHTE.dtype, masked=allowed is not None):
+        groups = q_BHTE.shape[1] // k_BKSE.shape[1]
+        k_BKSE, v_BKSE = (part.repeat_interleave(groups, dim=1) for part in (k_BKSE, v_BKSE))
     return F.scaled_dot_product_attention(
         q_BHTE, k_BKSE, v_BKSE, attn_mask=allowed, is_causal=triangle, scale=scale, enable_gqa=True
     )
+
+
+def shared_heads_fused(device: str, dtype: torch.dtype, *, masked: bool) -> bool:
+    """Whether one of torch's kernels that keep no scores takes keys and values which several query heads share. On
+    CUDA that is flash alone: half precision, no mask. Else torch takes, without a word, one that writes all scores
+    into memory."""
+    return device != "cuda" or (dtype in (torch.float16, torch.bfloat16) and not masked)
 
 
 def biased(mask: Mask, q_BHTE: Tensor, k_BKSE: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """Rows of which every rank has a section, and their attention: keys and values of all sections are brought together
 (context parallel, as Llama 3 was trained: Grattafiori et al. 2024, section 3.3.2).
 
-B rows, P positions of this rank's section, S of all sections, H query heads, K key/value heads, E head width.
+A row of T positions is 2 n stretches of L, for n ranks; a section is two of them, the r-th from the front and the r-th
+from the back, so that all sections have as much to look back on.
+
+B rows, P = 2 L positions of this rank's section, H query heads, K key/value heads, E head width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,23 +18,32 @@ from torch import Tensor
 from dodam.nn.mask import Mask
 
 
+def stretches_of(number: int, rank: int) -> tuple[int, int]:
+    """Which stretches of a row a rank of so many has."""
+    return rank, 2 * number - 1 - rank
+
+
 @dataclass(frozen=True)
 class Section:
-    """`allowed` says which keys of all sections, one rank's after the other's, the queries of this one see; it is
-    broadcastable to [B, 1, P, S]."""
+    """`allowed` says of each stretch which keys its queries see among those up to its end; it is broadcastable to
+    [B, 1, L, keys]."""
 
     group: Any
     """The ranks that have the sections of the same rows."""
-    allowed: Tensor
+    allowed: tuple[Tensor, Tensor]
 
     def attend(self, attend: Callable[..., Tensor], q_BHPE: Tensor, k_BKPE: Tensor, v_BKPE: Tensor) -> Tensor:
         """[B, H, P, E]: what the queries of this section find in all of them."""
-        both = Gathered.apply(torch.stack([k_BKPE, v_BKPE]), self.group)
-        return attend(q_BHPE, both[0], both[1], Mask(causal=False, allowed=self.allowed))
+        k_BKTE, v_BKTE = Gathered.apply(torch.stack([k_BKPE, v_BKPE]), self.group)
+        outs = []
+        for q_BHLE, allowed in zip(q_BHPE.chunk(2, dim=2), self.allowed, strict=True):
+            seen = allowed.shape[-1]
+            outs.append(attend(q_BHLE, k_BKTE[:, :, :seen], v_BKTE[:, :, :seen], Mask(causal=False, allowed=allowed)))
+        return torch.cat(outs, dim=2)
 
 
 class Gathered(torch.autograd.Function):
-    """Keys and values [2, B, K, P, E] of every rank one behind the other, [2, B, K, S, E]; on the way back each rank
+    """Keys and values [2, B, K, P, E] of all ranks' sections as whole rows, [2, B, K, T, E]; on the way back each rank
     gets the sum of what all have learned of its own, added up in full precision."""
 
     @staticmethod
@@ -40,11 +52,20 @@ class Gathered(torch.autograd.Function):
         number = dist.get_world_size(group)
         parts = own.new_empty(number * own.shape[0], *own.shape[1:])
         dist.all_gather_into_tensor(parts, own.contiguous(), group=group)
-        return torch.cat(parts.chunk(number), dim=3)
+        return in_order([stretch for part in parts.chunk(number) for stretch in part.chunk(2, dim=3)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        parts = grads[0].float().chunk(dist.get_world_size(ctx.group), dim=3)
-        own = torch.empty_like(parts[0], memory_format=torch.contiguous_format)
+        number = dist.get_world_size(ctx.group)
+        stretches = grads[0].float().chunk(2 * number, dim=3)
+        parts = [torch.cat([stretches[one] for one in stretches_of(number, rank)], dim=3) for rank in range(number)]
+        own = torch.empty_like(parts[0])
         dist.reduce_scatter_tensor(own, torch.cat(parts), group=ctx.group)
         return own.to(grads[0].dtype), None
+
+
+def in_order(stretches: Sequence[Tensor]) -> Tensor:
+    """Stretches [2, B, K, L, E] that stand one rank's after the other's, as rows."""
+    number = len(stretches) // 2
+    places = [place for rank in range(number) for place in stretches_of(number, rank)]
+    return torch.cat([stretches[places.index(place)] for place in range(2 * number)], dim=3)

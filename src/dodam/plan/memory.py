@@ -43,7 +43,7 @@ class Memory:
     logits: int
     """Of one chunk of positions, with what is computed from them."""
     recomputed: int
-    """Of the one block that is just computed again, when the logits are gone."""
+    """Of the one block that is just computed again, when the logits and the blocks behind it are gone."""
     update: int
     """What Muon's largest group of matrices needs while it is updated."""
 
@@ -130,10 +130,15 @@ def training(
     model = model or outlined(sizes)
     how = Kept(half=dtype != "float32", on_cpu=device == "cpu", context=context)
     stacks, copies = stacks_of(sizes, how), copied_bytes(sizes, how)
-    again = [sum(spread(stack.depth, recompute)) for stack in stacks]
-    share = sum(again) / sum(stack.depth for stack in stacks)
-    kept = around_bytes(sizes, how) + sum(stack.kept(count) for stack, count in zip(stacks, again, strict=True))
-    one = max((stack.block for stack, count in zip(stacks, again, strict=True) if count), default=0.0)
+    again = [spread(stack.depth, recompute) for stack in stacks]
+    blocks = sum(stack.depth for stack in stacks)
+    share = sum(map(sum, again)) / blocks
+    kept = around_bytes(sizes, how) + sum(stack.kept(sum(which)) for stack, which in zip(stacks, again, strict=True))
+    room = [
+        (rows * stack.block + copies / blocks) * (1 - freed_before(which))
+        for stack, which in zip(stacks, again, strict=True)
+        if any(which)
+    ]
     return Memory(
         weights=weight_bytes(model),
         gradients=gradient_bytes(model),
@@ -141,9 +146,14 @@ def training(
         activations=round(rows * kept),
         copies=round((1 - share) * copies),
         logits=logit_bytes(sizes, rows * context, device, how),
-        recomputed=round(rows * one + (one > 0) * copies / sum(stack.depth for stack in stacks)),
+        recomputed=round(max([0.0, *room])),
         update=update_bytes(model),
     )
+
+
+def freed_before(again: list[bool]) -> int:
+    """How many blocks of a stack that keep all are gone before the last one that does not is computed again."""
+    return again[::-1].index(True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ In: a recipe or sizes, and a machine. Out: lines on standard output, and the sam
 
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from dodam.plan.memory import Memory
     from dodam.plan.stages import Work
 
+OF_ONE_MODEL = (
+    "architecture", "family", "decoder_depth", "width", "heads", "kv_heads", "feedforward_size", "tied", "context",
+    "batch", "microbatch", "recompute", "tokens_per_parameter",
+)  # fmt: skip
 SLOWEST = 1000.0  # times the work itself: such a run is none
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 BINARY = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -170,6 +174,11 @@ def check(config: Plan) -> None:
     flags = ", ".join(f"--{name.replace('_', '-')}" for name in sized)
     if config.recipe is not None and sized:
         raise UsageError(f"a recipe tells its own sizes, and so does {flags}", mend="Give one of them.")
+    defaults = {field.name: field.default for field in fields(config)}
+    own = [name for name in OF_ONE_MODEL if getattr(config, name) != defaults[name]]
+    if config.recipe is not None and own:
+        what, key = "a recipe tells this of each of its stages", own[0].replace("_", "-")
+        raise UsageError(what, where=f"--{key}", mend=f"Change it there, or with --set STAGE.{own[0]}=VALUE.")
     if config.recipe is None and not sized:
         mend = "Give a recipe, or --depth, --parameters, --fit-memory or --fit-time."
         raise UsageError("there is nothing to plan", mend=mend)

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Gt, Lt, MinLen
 
 from dodam import files
 from dodam.errors import UsageError
 from dodam.stages import compiling, parts, run_folder, training
-from dodam.stages.parallel import is_spread, refuse_together
+from dodam.stages.parallel import OWN_ROWS, is_spread
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ NONE = Path("none")
 @dataclass(frozen=True, kw_only=True)
 class Classify(Training):
     """Teach a model to label texts or parts of them, from texts with labels."""
+
+    UNSHARED: ClassVar = {"pipeline": OWN_ROWS, "context": OWN_ROWS}
 
     data: Annotated[tuple[str, ...], MinLen(1)]
     """Texts with labels: JSONL, JSON, CSV/TSV or Parquet files, or lines that hold a label and a text; for tokens also
@@ -226,7 +228,6 @@ def card_of(config: Classify, task: Task, lineage: dict[str, Any]) -> dict[str, 
 def check_options(config: Classify) -> None:
     """UsageError for options that do not go together."""
     check_task_options(config)
-    refuse_together(config, "pipeline", "context")
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:
         raise UsageError("--steps, --budget and --epochs bound the same run", mend="Give one of them.")
     if config.model == NONE and config.lora.rank:

@@ -8,14 +8,14 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt, MinLen
 
 from dodam import files, ranks
 from dodam.errors import DataError, UsageError
 from dodam.stages import compiling, parts, run_folder, training
-from dodam.stages.parallel import is_sharded, refuse_together
+from dodam.stages.parallel import NOT_TOGETHER, is_sharded
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ REPORT_SHARE = 0.05  # of a budget
 @dataclass(frozen=True, kw_only=True)
 class Embed(Training):
     """Teach a model vectors of texts, from texts that mean the same."""
+
+    UNSHARED: ClassVar = NOT_TOGETHER
 
     data: Annotated[tuple[str, ...], MinLen(1)]
     """Pairs that mean the same, triplets, or texts alone: JSONL, JSON, CSV/TSV or Parquet files, folders, globs, or
@@ -107,7 +109,6 @@ def run(config: Embed) -> dict[str, Any]:
 def check_options(config: Embed) -> None:
     """UsageError for options that do not go together."""
     compiling.refuse_compiling(config, "texts")
-    refuse_together(config)
     if config.parallel.shard == "full" and config.microbatch:
         what = "ranks that hold a part of the model each compute all their texts at one time"
         raise UsageError(what, where="--microbatch", mend="Leave it out, or --parallel.shard.")

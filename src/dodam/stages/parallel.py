@@ -5,6 +5,7 @@ UsageError.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -40,6 +41,8 @@ class Parallel:
 
 
 ONE = Parallel()
+OWN_ROWS = "in this stage every rank has rows of its own"
+NOT_TOGETHER = dict.fromkeys(("tensor", "pipeline", "context"), OWN_ROWS)
 
 
 def is_sharded(config: "Training") -> bool:
@@ -82,21 +85,15 @@ def check_spread(config: "Training") -> None:
     if config.compile == "yes":
         raise UsageError("a model spread over ranks is not compiled", where="--compile", mend=leave)
     if config.lora.quantize != "none":
-        raise UsageError("matrices of 4 bits are not sharded", where="--parallel.shard", mend=leave)
+        what = "matrices of 4 bits are not spread over ranks"
+        raise UsageError(what, where="--lora.quantize", mend=leave)
 
 
-def refuse_together(config: "Training", *ways: Literal["tensor", "pipeline", "context"]) -> None:
-    """UsageError where several ranks shall work on the same rows in a way that a stage has not; none named: in any."""
-    for name in ways or ("tensor", "pipeline", "context"):
-        if getattr(config.parallel, name) > 1:
-            what = "in this stage every rank has rows of its own"
-            raise UsageError(what, where=f"--parallel.{name}", mend="Leave the flag out.")
-
-
-def refuse_sharding(config: "Training", why: str) -> None:
-    """UsageError where weights shall be spread over ranks in a stage that needs whole ones."""
-    if config.parallel.shard != "none":
-        raise UsageError(why, where="--parallel.shard", mend="Leave the flag out: every rank holds all of the model.")
+def refuse_unshared(parallel: Parallel, unshared: Mapping[str, str]) -> None:
+    """UsageError for a way of sharing the work that a stage has not, by what its `UNSHARED` says."""
+    for name, why in unshared.items():
+        if getattr(parallel, name) != getattr(ONE, name):
+            raise UsageError(why, where=f"--parallel.{name}", mend="Leave the flag out.")
 
 
 def check_together(config: "Training") -> None:

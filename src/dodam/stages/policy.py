@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Lt
 
 from dodam import ranks
 from dodam.errors import UsageError
 from dodam.stages import compiling, run_folder, training
-from dodam.stages.parallel import refuse_sharding, refuse_together
+from dodam.stages.parallel import NOT_TOGETHER
 from dodam.stages.training import Setup, Training
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ KL_PROMPTS = 64  # held-back prompts that are answered to measure the KL
 @dataclass(frozen=True, kw_only=True)
 class PolicyTraining(Training):
     """The flags of training by rewards."""
+
+    UNSHARED: ClassVar = {"shard": "answers are written by a whole model", **NOT_TOGETHER}
 
     data: tuple[str, ...]
     """Prompts: JSONL, JSON, CSV/TSV or Parquet with `prompt` or `messages`, perhaps `answer`; or `sample:problems`."""
@@ -279,8 +281,6 @@ def check_options(config: PolicyTraining) -> None:
     from dodam.rl import rewards
 
     compiling.refuse_compiling(config, "answers")
-    refuse_together(config)
-    refuse_sharding(config, "answers are written by a whole model")
     if config.dev and config.validation is not None:
         raise UsageError("what is measured on is named by --dev", where="--validation", mend="Give one of the two.")
     if sum(value is not None for value in (config.steps, config.budget, config.epochs)) > 1:

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Gt, Lt, MinLen
 
 from dodam.errors import DataError, UsageError
-from dodam.stages.parallel import is_sharded, refuse_together
+from dodam.stages.parallel import NOT_TOGETHER, is_sharded
 from dodam.stages.training import Training
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ MOST_BINS = 10
 @dataclass(frozen=True, kw_only=True)
 class RankedTraining(Training):
     """The flags of the stages that learn from rankings."""
+
+    UNSHARED: ClassVar = NOT_TOGETHER
 
     data: Annotated[tuple[str, ...], MinLen(1)]
     """Rankings, pairs or scored answers: JSONL, JSON or Parquet files, folders, globs, `sample:preferences`, or a
@@ -174,8 +176,7 @@ def check_head(freeze: Sequence[str]) -> None:
 
 
 def check_ranks(config: RankedTraining) -> None:
-    """UsageError for ways to share the work over ranks that learning from rankings has not."""
-    refuse_together(config)
+    """UsageError for ways to share the work over ranks that do not go together here."""
     if config.parallel.shard == "full" and config.microbatch:
         what = "ranks that hold a part of the model each compute all their rows at one time"
         raise UsageError(what, where="--microbatch", mend="Leave it out, or --parallel.shard.")

@@ -4,6 +4,7 @@ In come a stage's config and what is on the disk; out comes the result of a fini
 on, or an error where it would become another run.
 """
 
+import shutil
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 from dodam import config as configs
 from dodam import files, ranks
 from dodam.errors import FolderError, UsageError
-from dodam.stages.parallel import ONE, meet
+from dodam.stages.parallel import ONE, meet, refuse_unshared
 from dodam.stages.parts import check_lora
 from dodam.tracking.trackers import check_trackers
 
 if TYPE_CHECKING:
     from dodam.stages.training import Training
 
-MAY_CHANGE = {"track", "parallel", "keep", "stop_after", "recompute"}  # while a run goes on
-LEARNED = ("checkpoint", "model", "metrics.jsonl")  # of a run folder; one without them failed before its first step
+MAY_CHANGE = {"track", "parallel", "keep", "stop_after", "microbatch", "recompute"}  # while a run goes on
 
 
 def open_run(config: "Training", stage: str) -> dict[str, Any] | None:
@@ -29,6 +29,7 @@ def open_run(config: "Training", stage: str) -> dict[str, Any] | None:
     UsageError when the folder holds what a run with other settings has learned, for an adapter without a rank, for a
     tracker that is not installed, and where ranks were started with other settings each. Who looks on may change while
     a run goes on, and so may the number of ranks."""
+    refuse_unshared(config.parallel, config.UNSHARED)
     check_lora(config.lora)
     check_trackers(config.track)
     if ranks.world() > 1:
@@ -51,12 +52,14 @@ def open_folder(config: "Training", stage: str) -> dict[str, Any] | None:
         saved = {**plain_defaults(config), **files.read_json(saved_file)}
         keys = (resolved.keys() | saved.keys()) - MAY_CHANGE
         differing = sorted(key for key in keys if resolved.get(key) != saved.get(key))
-        if differing and any((config.out / name).exists() for name in LEARNED):
+        if differing and has_learned(config.out):
             raise UsageError(
                 f"this run folder was begun with other settings ({', '.join(differing)})",
                 where=str(config.out),
                 mend="Use another --out, or delete the folder.",
             )
+        if differing:
+            shutil.rmtree(config.out / "checkpoint", ignore_errors=True)  # weights as they were drawn
         if (config.out / "result.json").is_file() and has_model_tensors(config.out / "model"):
             print(f"{stage}: {config.out} is already done.", file=sys.stderr)
             return files.read_json(config.out / "result.json")
@@ -66,6 +69,16 @@ def open_folder(config: "Training", stage: str) -> dict[str, Any] | None:
         )
     files.write_json(saved_file, resolved)
     return None
+
+
+def has_learned(out: Path) -> bool:
+    """Whether a run has come further than its first step, which may have failed for its very settings."""
+    from dodam.train import checkpoint
+
+    folder, metrics = out / "checkpoint", out / "metrics.jsonl"
+    drawn = checkpoint.place(folder, checkpoint.LATEST, 0)
+    begun = any(path != drawn for path in checkpoint.checkpoints(folder))
+    return begun or (out / "model").exists() or (metrics.exists() and metrics.stat().st_size > 0)
 
 
 def plain_defaults(config: "Training") -> dict[str, Any]:

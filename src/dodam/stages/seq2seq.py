@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Lt
 
 from dodam import files, ranks
 from dodam.errors import DataError, UsageError
 from dodam.stages import compiling, parts, run_folder, training
-from dodam.stages.parallel import refuse_sharding, refuse_together
+from dodam.stages.parallel import NOT_TOGETHER
 from dodam.stages.start import encoder_decoder_rates, load_start
 from dodam.stages.training import Setup, Training
 
@@ -43,6 +43,8 @@ OF_FRESH = ("tokenizer", "depth", "decoder_depth", "width", "heads", "feedforwar
 @dataclass(frozen=True, kw_only=True)
 class Seq2seq(Training):
     """Learn to translate or summarise, from pairs of texts."""
+
+    UNSHARED: ClassVar = {"shard": "an encoder-decoder is not sharded", **NOT_TOGETHER}
 
     data: tuple[str, ...]
     """Pairs: line-aligned files as a.en:b.de, or JSONL, JSON, CSV/TSV or Parquet files, folders, globs."""
@@ -102,8 +104,6 @@ def run(config: Seq2seq) -> dict[str, Any]:
         raise UsageError("--dev and --validation name the held-back pairs", mend="Give one of them.")
     if config.r_drop and not config.dropout:
         raise UsageError("nothing is dropped, so both readings are the same", where="--r-drop", mend="Give --dropout.")
-    refuse_together(config)
-    refuse_sharding(config, "an encoder-decoder is not sharded")
     result = run_folder.open_run(config, "seq2seq") or train(config)
     from dodam.train import distributed
 

@@ -7,15 +7,15 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 
 from dodam import config as configs
-from dodam import files, ranks
+from dodam import files, neighbours, ranks
 from dodam.errors import Interrupted, UsageError
 from dodam.stages.parallel import ONE, Parallel, check_pipeline, check_sections, check_shardable, is_sharded
 from dodam.stages.parts import NO_ADAPTER, Lora, finish_parts
@@ -49,6 +49,9 @@ WATCHED = (
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """The flags every training stage has."""
+
+    UNSHARED: ClassVar[Mapping[str, str]] = {}
+    """In which ways its work is not shared out over ranks, and why."""
 
     out: Path
     """The run folder to write; its model is OUT/model. Started again with the same folder, a run goes on."""
@@ -164,6 +167,12 @@ def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
                 file=sys.stderr,
             )
         machine = begun
+    if neighbours.gives_way():
+        print(
+            f"{config.out}: something else computes on this machine, so threads wait asleep for one another: beside it "
+            "steps take about twice as long in place of three times, and up to a sixth longer when it is gone.",
+            file=sys.stderr,
+        )
     machines.use(machine)
     return machine
 

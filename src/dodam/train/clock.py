@@ -42,11 +42,11 @@ class Clock:
 class Plan:
     """How far a run is and when it ends, by steps, by the clock, or by whichever is further."""
 
-    def __init__(self, config: "LoopConfig", clock: Clock, validated: int) -> None:
+    def __init__(self, config: "LoopConfig", clock: Clock, validated: int = 0, aside: float = 0.0) -> None:
         self.config, self.clock = config, clock
         self.validated = validated  # how many `validate_every` shares of the run have been validated
         self.step_seconds: list[float] = []
-        self.aside = 0.0  # seconds between steps: validations, texts, copies of what a checkpoint is to hold
+        self.aside = aside  # seconds between steps: validations, texts, copies of what a checkpoint is to hold
         self.look: float | None = None  # seconds of the last validation; None before the first
         self.looked = False  # whether one was made after the last step
         self.last = clock.seconds()

@@ -1,9 +1,8 @@
 """Context parallel: neighbouring ranks learn from the same rows, each from some of their positions.
 
-In comes a batch as every one of them has it, whole; out comes this rank's section of it. Of n ranks each has two
-stretches of a row's 2 n, the r-th from the front and the r-th from the back, so that all have as much to look back on.
+In comes a batch as every one of them has it, whole; out comes this rank's section of it (`nn/sections.py`).
 
-B rows, T positions, P of them this rank's.
+B rows, T positions, P of them this rank's, in two stretches.
 """
 
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from dodam import ranks
 from dodam.data.batch import TokenBatch
 from dodam.errors import UsageError
 from dodam.nn.mask import Mask
-from dodam.nn.sections import Section
+from dodam.nn.sections import Section, stretches_of
 from dodam.train import distributed
 
 
@@ -42,7 +41,7 @@ def places(length: int, number: int, rank: int) -> Tensor:
         what = f"rows of {length} tokens cannot be shared out among {number} ranks"
         raise UsageError(what, where="--parallel.context", mend=f"Give a --context that {2 * number} divides.")
     stretches = torch.arange(length).chunk(2 * number)
-    return torch.cat([stretches[rank], stretches[2 * number - 1 - rank]])
+    return torch.cat([stretches[one] for one in stretches_of(number, rank)])
 
 
 def section_of(batch: Any) -> Any:
@@ -51,17 +50,22 @@ def section_of(batch: Any) -> Any:
         return batch
     assert isinstance(batch, TokenBatch), "sections are cut of rows of tokens"
     (B, T), device = batch.ids_BT.shape, batch.ids_BT.device
-    number = ranks.context()
-    own_P = places(T, number, ranks.rank() % number).to(device)
-    all_T = torch.cat([places(T, number, rank) for rank in range(number)]).to(device)
-    allowed = (all_T <= own_P[:, None])[None, None]
-    if batch.documents_BT is not None:
-        documents_BT = batch.documents_BT
-        allowed = allowed & (documents_BT[:, own_P, None] == documents_BT[:, None, all_T])[:, None]
+    own_P = places(T, ranks.context(), ranks.rank() % ranks.context()).to(device)
+    first, second = (seen_from(stretch, batch.documents_BT) for stretch in own_P.chunk(2))
     positions_BT = torch.arange(T, device=device).expand(B, T) if batch.positions_BT is None else batch.positions_BT
     return SectionBatch(
         ids_BT=batch.ids_BT[:, own_P],
         labels_BT=batch.labels_BT[:, own_P],
         positions_BT=positions_BT[:, own_P],
-        mask=Mask(causal=True, section=Section(neighbours(), allowed)),
+        mask=Mask(causal=True, section=Section(neighbours(), (first, second))),
     )
+
+
+def seen_from(stretch_L: Tensor, documents_BT: Tensor | None) -> Tensor:
+    """Which positions up to its end a stretch of a row may look at: those before, and of the same document where rows
+    have several. [1 or B, 1, L, keys]."""
+    keys = torch.arange(int(stretch_L[-1]) + 1, device=stretch_L.device)
+    allowed = (keys <= stretch_L[:, None])[None, None]
+    if documents_BT is None:
+        return allowed
+    return allowed & (documents_BT[:, stretch_L, None] == documents_BT[:, None, keys])[:, None]

@@ -69,6 +69,11 @@ def first(work: Callable[[], T]) -> T:
     return _said(_name(), work, tell=True)
 
 
+def wait_for_first() -> None:
+    """Have all ranks wait until rank 0 comes here too, however long that takes."""
+    first(lambda: None)
+
+
 def in_turn(work: Callable[[], T]) -> T:
     """`work` on rank 0, and then on all others, which find on the disk what it has written."""
     if ranks.world() == 1:

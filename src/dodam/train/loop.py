@@ -83,7 +83,7 @@ class Outcome:
     loss: float
     validation: float | None
     aside: float
-    """Seconds of this process between its steps: validations, texts, what saving holds up."""
+    """Seconds between steps: validations, texts, what saving holds up."""
     best: int | None = None
     """After which step the weights were the best, where those were asked for."""
 
@@ -110,9 +110,9 @@ def train(
     could not be written; DodamError when the loss is no longer a number, or (after saving) where there is no batch to
     be had."""
     run = Run(model, optimizers, folder, choices or {}, ledger)
-    validated = run.resume()
+    known = run.resume()
     run.clock.tick(False)
-    plan = Plan(config, run.clock, validated)
+    plan = Plan(config, run.clock, **known)
     recent: list[torch.Tensor] = []  # losses since the last row
     with run.writer, looking_on(hooks, run.step), stop_signals() as stopped:
         if run.step == 0:
@@ -147,6 +147,7 @@ def train(
                 run.keep_best(config.best)
                 for hook in hooks:
                     hook.validate(row)
+                distributed.wait_for_first()  # which may have written texts, for longer than a step may take
             due = run.clock.seconds() - last_saved > config.checkpoint_seconds
             if due and run.step % config.checkpoint_every == 0:
                 run.save(plan)
@@ -155,6 +156,7 @@ def train(
     run.writer.wait()
     if run.take_best():
         run.measured(validate, plan)  # so that what a stage keeps of a validation is told of these weights
+    run.clock.tick(False)
     plan.begin_step()  # none comes: what went by since the last one is counted
     return Outcome(run.step, run.tokens, run.clock.seconds(), run.loss, run.validation, plan.aside, run.best_step)
 

@@ -4,6 +4,7 @@ checkpointing, Chen et al. 2016): less memory, the same numbers, up to a third m
 In comes a model, as it trains, and a share of its blocks; the model then runs these so.
 """
 
+import math
 from collections.abc import Callable, Collection
 from functools import partial
 from itertools import product
@@ -27,8 +28,9 @@ def recompute_blocks(model: Any, share: float) -> None:
 
 
 def spread(count: int, share: float) -> list[bool]:
-    """Which of so many blocks: every second one for a half, the last ones of each stretch for other shares."""
-    return [int((index + 1) * share + 1e-9) > int(index * share + 1e-9) for index in range(count)]
+    """Which of so many blocks: every second one for a half, the first ones of each stretch for other shares, and at
+    least one for any."""
+    return [math.ceil((index + 1) * share - 1e-9) > math.ceil(index * share - 1e-9) for index in range(count)]
 
 
 def run_again(run: Callable[..., Tensor], chosen: Collection[nn.Module], block: nn.Module, *inputs: Any) -> Tensor:

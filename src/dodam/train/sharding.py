@@ -26,12 +26,10 @@ from dodam.train import distributed
 def shard(model: Any, device: str = "cpu") -> Any:
     """The same model with its parameters spread over the ranks; `model` holds none of them from then on. Where it has
     no memory to begin with, every rank gets some on `device` for its parts, with nothing in them yet."""
-    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
-    sizes, names = (ranks.world() // ranks.tensor(), ranks.tensor()), ("replicas", "tensor")
     empty = next(model.parameters()).is_meta
-    both = init_device_mesh(device if empty else next(model.parameters()).device.type, sizes, mesh_dim_names=names)
+    both = mesh_of(device if empty else next(model.parameters()).device.type)
     mesh = both["replicas"]
     spread = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     for name, module in spread.named_modules():
@@ -57,6 +55,18 @@ def shard(model: Any, device: str = "cpu") -> Any:
     for parameter in model.parameters():
         parameter.data = parameter.data.new_empty(0)
     return spread
+
+
+def mesh_of(device: str) -> Any:
+    """The ranks as a table: a row for each group that computes together, a column for each place in such a group."""
+    from torch.distributed.device_mesh import DeviceMesh
+
+    table = torch.arange(ranks.world()).view(-1, ranks.tensor())
+    columns = [distributed.group_of(one.tolist()) for one in table.T]
+    rows = [distributed.group_of(one.tolist()) for one in table]
+    place, row = ranks.rank() % ranks.tensor(), ranks.rank() // ranks.tensor()
+    names = ("replicas", "tensor")
+    return DeviceMesh.from_group([columns[place], rows[row]], device, mesh=table, mesh_dim_names=names)
 
 
 def divide(block: nn.Module, mesh: Any) -> None:

@@ -70,6 +70,7 @@ class Run:
             "loss": None if math.isnan(self.loss) else self.loss,
             "validation": self.validation,
             "validated": plan.validated,
+            "aside": plan.aside,
             "best": self.best,
             "best_step": self.best_step,
             "choices": self.choices,
@@ -102,8 +103,8 @@ class Run:
         """What is trained, without the optimisers' state."""
         return {name: one for name, one in self.tensors.items() if name.startswith(WEIGHTS)}
 
-    def resume(self) -> int:
-        """Go back to the newest checkpoint, if there is one; how many validations had been done by then."""
+    def resume(self) -> dict[str, Any]:
+        """Go back to the newest checkpoint, if there is one; what it tells of the run's plan."""
         shapes = distributed.shapes(self.tensors)
 
         def find() -> dict[str, Any] | None:
@@ -115,7 +116,7 @@ class Run:
 
         state = distributed.first(find)
         if state is None:
-            return 0
+            return {}
         path = checkpoint.place(self.folder, checkpoint.LATEST, state["step"])
         checkpoint.pieces(path).read_into(self.tensors)
         self.step, self.tokens = state["step"], state["tokens"]
@@ -125,7 +126,7 @@ class Run:
         self.clock = Clock(used=state["seconds"])
         if self.ledger:
             self.ledger.restore(state["ledger"])
-        return state["validated"]
+        return {key: state[key] for key in ("validated", "aside") if key in state}
 
     def next_batches(self, batches: Callable[[int], Sequence[Batch]], plan: Plan, *, between: bool) -> Sequence[Batch]:
         """The microbatches of the step. Where there are none to be had, the run is saved first, if it may be here."""
