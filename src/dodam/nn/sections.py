@@ -8,7 +8,7 @@ B rows, P = 2 L positions of this rank's section, H query heads, K key/value hea
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,15 +31,25 @@ class Section:
     group: Any
     """The ranks that have the sections of the same rows."""
     allowed: tuple[Tensor, Tensor]
+    biases: dict[torch.dtype, list[Tensor]] = field(default_factory=dict)
+    """The same as what is added to scores, made once for all blocks, which keep it for the way back."""
 
     def attend(self, attend: Callable[..., Tensor], q_BHPE: Tensor, k_BKPE: Tensor, v_BKPE: Tensor) -> Tensor:
         """[B, H, P, E]: what the queries of this section find in all of them."""
         k_BKTE, v_BKTE = Gathered.apply(torch.stack([k_BKPE, v_BKPE]), self.group)
         outs = []
-        for q_BHLE, allowed in zip(q_BHPE.chunk(2, dim=2), self.allowed, strict=True):
-            seen = allowed.shape[-1]
-            outs.append(attend(q_BHLE, k_BKTE[:, :, :seen], v_BKTE[:, :, :seen], Mask(causal=False, allowed=allowed)))
+        for q_BHLE, bias in zip(q_BHPE.chunk(2, dim=2), self.biases_in(q_BHPE.dtype), strict=True):
+            seen = bias.shape[-1]
+            outs.append(attend(q_BHLE, k_BKTE[:, :, :seen], v_BKTE[:, :, :seen], Mask(causal=False, bias=bias)))
         return torch.cat(outs, dim=2)
+
+    def biases_in(self, dtype: torch.dtype) -> list[Tensor]:
+        if dtype not in self.biases:
+            self.biases[dtype] = [
+                torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
+                for allowed in self.allowed
+            ]
+        return self.biases[dtype]
 
 
 class Gathered(torch.autograd.Function):
