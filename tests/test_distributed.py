@@ -596,7 +596,8 @@ def test_gradients_of_a_spread_model_are_those_of_the_whole(ranks: int, kind: st
 
 @pytest.mark.slow
 def test_no_rank_needs_memory_for_the_whole_of_a_sharded_model(tmp_path: Path) -> None:
-    """Built, trained, saved and exported; beside it what is needed where every rank builds all of it first."""
+    """Built, trained, saved and exported; beside it what is needed where every rank builds all of it first. While it
+    trains both need a quarter of weights, gradients and state, and what is put together for a step."""
     built, peak = {}, {}
     for how in ("parts", "whole"):
         words = on_ranks(4, how)
@@ -607,7 +608,7 @@ def test_no_rank_needs_memory_for_the_whole_of_a_sharded_model(tmp_path: Path) -
         built[how] = max(int(grew) / int(whole) for grew, _, whole in told)
         peak[how] = max(int(grew) / int(whole) for _, grew, whole in told)
     assert built["parts"] < 0.2 < 0.3 < built["whole"], built  # a quarter of the weights, and all of them
-    assert peak["parts"] < 0.6, peak
+    assert 0.25 < min(peak.values()) <= max(peak.values()) < 0.5, peak
 
 
 def test_ranks_begin_with_the_weights_of_one_process(world: dict[str, str], tmp_path: Path) -> None:
