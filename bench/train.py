@@ -1,13 +1,14 @@
 """A step of pretraining: ours beside plain PyTorch, transformers' Trainer and TRL's SFTTrainer, by turns.
 
-    python bench/train.py [--sizes 10M 30M] [--sides ours plain transformers trl] [--trl VENV/bin/python] [--pairs 5]
+    python bench/train.py [--sizes 10M 30M] [--sides ours float8 plain transformers trl] [--trl VENV/bin/python]
 
 The same network (Qwen3's shape), the same random tokens. `plain` is what a careful person writes first: fp32, eager,
 torch's fused attention and fused AdamW, `cross_entropy` over all logits; `transformers` and `trl` multiply in bf16
-where the machine is fast at it, as ours does. Each side is a process of its own and waits while the others work; --trl
-names a Python that has trl. Prints a JSON line a side: tokens a second, peak memory, the share of the matrix rate (the
-median over this model's own products, forward and backward, measured in the same run), for ours the optimiser's
-share of a step; and for the others how many times faster ours is, the median over the pairs.
+where the machine is fast at it, as ours does; `float8` is ours with --float8. Each side is a process of its own and
+waits while the others work; --trl names a Python that has trl. Prints a JSON line a side: tokens a second, peak memory,
+the share of the matrix rate (the median over this model's own products, forward and backward, measured in the same
+run), for ours the optimiser's share of a step; and for the others how many times faster ours is, the median over the
+pairs.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ SIZES = {
     "1.5B": (28, 1536, 12, 2, 151_936, 2048, 4),
     "3B": (36, 2048, 16, 2, 151_936, 2048, 4),
 }
-SIDES = ("ours", "plain", "transformers", "trl")
+SIDES = ("ours", "plain", "transformers", "trl", "float8")
 Step = Callable[[], object]
 
 
@@ -161,7 +163,7 @@ def serve(asked: argparse.Namespace) -> None:
     from dodam.models.build import flops_per_token, num_parameters
 
     machine = machines.look(asked.device, asked.threads)
-    if asked.side == "ours":
+    if asked.side in ("ours", "float8"):
         machines.use(machine)
     torch.set_num_threads(machine.threads)
     config, rows = config_of(asked.sizes[0]), asked.rows or SIZES[asked.sizes[0]][-1]
@@ -224,15 +226,18 @@ def tokens_of(config: Any, rows: int, device: str) -> tuple[Tensor, Tensor]:
     return ids[:, :-1].contiguous().to(device), ids[:, 1:].contiguous().to(device)
 
 
-def ours(config: Any, rows: int, machine: Any, seconds: float) -> Built:
+def ours(config: Any, rows: int, machine: Any, seconds: float, *, eight: bool = False) -> Built:
     from dodam.data.batch import TokenBatch
     from dodam.models.build import build_decoder
+    from dodam.nn.float8 import use_float8
     from dodam.stages.compiling import compile_blocks
     from dodam.train.loop import one_step
     from dodam.train.objective import TokenCrossEntropy
     from dodam.train.optim import OptimConfig, Optimizers
 
     model = build_decoder(config, 0).to(machine.device)
+    if eight:
+        use_float8(model)
     if machine.compiler:
         compile_blocks(model)
     optimizers = Optimizers(model, OptimConfig())
@@ -387,7 +392,7 @@ def trl(config: Any, rows: int, machine: Any, seconds: float) -> Built:
     return trained(config, machine, seconds, build)
 
 
-BUILDERS = {"ours": ours, "plain": plain, "transformers": transformers, "trl": trl}
+BUILDERS = {"ours": ours, "plain": plain, "transformers": transformers, "trl": trl, "float8": partial(ours, eight=True)}
 
 
 if __name__ == "__main__":

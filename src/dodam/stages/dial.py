@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dodam import ranks
-from dodam.stages import compiling, training
+from dodam.stages import compiling, parts, training
 from dodam.stages.architecture import build
 from dodam.stages.parallel import is_spread
 
@@ -69,11 +69,15 @@ def time_step(
     from dodam.train.recompute import recompute_blocks
 
     model = build(sizes, 0).to(machine.device)
+    if config.float8:
+        parts.use_float8(config, model, machine.to_dict())
     if compiled:
         compiling.compile_blocks(model)
     if config.recompute:
         recompute_blocks(model, config.recompute)
     optimizers, objective = Optimizers(model, OptimConfig()), task.objective(compiled)
-    parts = task.batch(0, batch).split(config.microbatch or batch)
+    batches = task.batch(0, batch).split(config.microbatch or batch)
     seconds = PROBED * training.seconds_left(config)
-    return time_steps(lambda: one_step(model, optimizers, parts, objective, 1.0, 1.0, machine.device), seconds=seconds)
+    return time_steps(
+        lambda: one_step(model, optimizers, batches, objective, 1.0, 1.0, machine.device), seconds=seconds
+    )

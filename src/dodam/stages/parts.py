@@ -80,6 +80,24 @@ def choose_parts(config: "Training", model: Any) -> dict[str, float]:
     return lora.depth_factors(trained, config.layer_decay) if config.layer_decay < 1 else {}
 
 
+def use_float8(config: "Training", model: Any, machine: dict[str, Any]) -> None:
+    """Have a model's blocks multiply in 8 bits. UsageError where that cannot be."""
+    from dodam.nn import float8
+
+    leave = "Leave the flag out."
+    if not float8.supported(machine["device"]):
+        raise UsageError("this device does not multiply in 8 bits", where="--float8", mend=leave)
+    if machine["dtype"] != "bfloat16":
+        mend = "Add --dtype bfloat16, or leave the flag out."
+        raise UsageError(f"all else would be computed in {machine['dtype']}", where="--float8", mend=mend)
+    if config.lora.rank or config.parallel.tensor > 1:
+        what = "adapters are" if config.lora.rank else "a product that several ranks compute is"
+        raise UsageError(f"{what} not computed in 8 bits", where="--float8", mend=leave)
+    if not float8.use_float8(model):
+        what = f"no matrix of the blocks has sizes that {float8.GRAIN} divides"
+        raise UsageError(what, where="--float8", mend=leave)
+
+
 def finish_parts(config: "Training", model: Any) -> None:
     """Write the adapter to OUT/adapter, in PEFT's layout, and merge it into the model."""
     from dodam.exchange.adapter import save_adapter

@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Le
 from dodam import config as configs
 from dodam import files, neighbours, ranks
 from dodam.errors import Interrupted, UsageError
+from dodam.stages import parts
 from dodam.stages.parallel import ONE, Parallel, check_pipeline, check_sections, check_shardable, is_sharded
 from dodam.stages.parts import NO_ADAPTER, Lora, finish_parts
 from dodam.versions import versions
@@ -92,6 +93,9 @@ class Training:
     """Compile the blocks. `auto`: when the run is long enough to earn the 10-30 seconds it costs the first time."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """What matrices multiply in; weights are always float32. `auto`: bfloat16 where the machine is fast at it."""
+    float8: bool = False
+    """Multiply the matrices of the blocks in 8 bits while they learn (e4m3, gradients e5m2), all else in bfloat16. For
+    GPUs that have it (RTX 4090, H100 and later), none of which has run it yet; a CPU computes the same, more slowly."""
     threads: Annotated[int, Gt(0)] | None = None
     """CPU threads. Default: all cores this process may use."""
     device: str = "auto"
@@ -254,6 +258,8 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
             what = "blocks with experts are not computed again, as what balances them is noted on the way"
             raise UsageError(what, where="--recompute", mend="Leave the flag out.")
         recompute.recompute_blocks(model, config.recompute)
+    if config.float8:
+        parts.use_float8(config, model, choices["machine"])
     if ranks.context() > 1:
         check_sections(model)
     if is_sharded(config):
