@@ -5,7 +5,7 @@ import torch
 
 from dodam.models.build import build_decoder, decoder_config
 from dodam.models.decoder import DecoderConfig
-from dodam.nn.attention import attend, attend_explicitly, attention_weights, shared_heads_fused, watched
+from dodam.nn.attention import added_once, attend, attend_explicitly, attention_weights, shared_heads_fused, watched
 from dodam.nn.experts import Experts, balance_loss
 from dodam.nn.mask import CAUSAL, EVERYTHING, Mask, document_mask, padding_mask
 
@@ -47,6 +47,21 @@ def test_heads_are_repeated_where_no_fused_kernel_shares_them(device, dtype, mas
     expected = attend(q, k, v, mask)
     monkeypatch.setattr("dodam.nn.attention.shared_heads_fused", lambda *_, **__: fused)
     torch.testing.assert_close(attend(q, k, v, mask), expected)
+
+
+@pytest.mark.parametrize(("dtype", "T", "once"), [(torch.float32, 9, True), (torch.bfloat16, 9, False)])
+def test_a_mask_becomes_what_is_added_once_for_all_layers(dtype: torch.dtype, T: int, once: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, heads, T, 8, generator=generator).to(dtype) for heads in (4, 2, 2))
+    documents_BT = (torch.arange(T) > T // 2).long().expand(2, T)
+    mask, x_BTD = document_mask(documents_BT), torch.zeros(2, T, 32, dtype=dtype)
+    made = added_once(mask, x_BTD)
+    assert (made.bias is not None and made.allowed is None) == once
+    assert made.bias is None or (made.bias.dtype == dtype and made.bias.shape == (2, 1, T, T))
+    torch.testing.assert_close(attend(q, k, v, made), attend(q, k, v, mask))
+    with torch.no_grad():
+        assert added_once(mask, x_BTD) is mask, "nothing is kept where nothing learns"
+    assert added_once(CAUSAL, x_BTD) is CAUSAL
 
 
 @pytest.mark.parametrize("kernel", [attend, attend_explicitly])

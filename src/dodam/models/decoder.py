@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dodam.nn.attention import SelfAttention
+from dodam.nn.attention import SelfAttention, added_once
 from dodam.nn.block import Block, NormPlace
 from dodam.nn.cache import Cache, LayerCache
 from dodam.nn.experts import Experts
@@ -176,6 +176,7 @@ class Decoder(nn.Module):
         if self.positions is not None:
             x_BTD = x_BTD + self.positions(places if positions_BT is None else positions_BT)
         views = self.views(mask, positions_BT, places, num_keys)
+        views = {kind: (rotation, added_once(seen, x_BTD)) for kind, (rotation, seen) in views.items()}
         for index, (block, layer_cache) in enumerate(zip(self.blocks, layer_caches, strict=True)):
             rotation, seen = views[bool(config.windowed) and config.windowed[index]]
             if config.unrotated and config.unrotated[index]:

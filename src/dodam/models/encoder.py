@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dodam.nn.attention import SelfAttention
+from dodam.nn.attention import SelfAttention, added_once
 from dodam.nn.block import Block, NormPlace
 from dodam.nn.dropout import Dropout
 from dodam.nn.feedforward import ACTIVATIONS, Activation, make_feedforward
@@ -194,6 +194,7 @@ class Encoder(nn.Module):
             prefix = "" if config.window_theta is None else "window_"
             near = mask.within(config.window, places, T, both_ways=True)
             views[True] = (self.rotation(prefix, positions_BT, T), near)
+        views = {kind: (rotation, added_once(seen, x_BTD)) for kind, (rotation, seen) in views.items()}
         for index, block in enumerate(self.blocks):
             rotation, seen = views[bool(config.windowed) and config.windowed[index]]
             x_BTD = self.run_block(block, x_BTD, rotation, seen)

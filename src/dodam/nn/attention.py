@@ -38,9 +38,7 @@ def attend(
     with `softcap` c, scores become c tanh(score / c) (Gemma 2)."""
     if own := mask.branches or mask.section:
         return own.attend(partial(attend, scale=scale, softcap=softcap), q_BHTE, k_BKSE, v_BKSE)
-    on_cpu, T = q_BHTE.device.type == "cpu", q_BHTE.shape[2]
-    short = on_cpu and (T == 1 or (q_BHTE.dtype == torch.bfloat16 and T <= EXPLICIT_UP_TO))
-    if short or softcap is not None:
+    if softcap is not None or written_out(q_BHTE.device.type, q_BHTE.dtype, q_BHTE.shape[2]):
         return attend_explicitly(q_BHTE, k_BKSE, v_BKSE, mask, scale=scale, softcap=softcap)
     allowed = mask.allowed
     if mask.bias is not None:
@@ -52,6 +50,25 @@ def attend(
     return F.scaled_dot_product_attention(
         q_BHTE, k_BKSE, v_BKSE, attn_mask=allowed, is_causal=triangle, scale=scale, enable_gqa=True
     )
+
+
+def written_out(device: str, dtype: torch.dtype, num_queries: int) -> bool:
+    """Whether plain matrix products are quicker than one of torch's kernels."""
+    half = dtype == torch.bfloat16
+    return device == "cpu" and (num_queries == 1 or (half and num_queries <= EXPLICIT_UP_TO))
+
+
+def added_once(mask: Mask, x_BTD: Tensor) -> Mask:
+    """A mask for all layers of a model that learns from x. Where one of torch's kernels will add it to scores, it
+    becomes what is added: else each layer would make that of it, and keep its own for the way back."""
+    if mask.allowed is None or mask.bias is not None or mask.allowed.shape[2] == 1 or not torch.is_grad_enabled():
+        return mask
+    device = x_BTD.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_BTD.dtype
+    if written_out(device, dtype, x_BTD.shape[1]):
+        return mask
+    bias = torch.zeros(mask.allowed.shape, dtype=dtype, device=x_BTD.device).masked_fill_(~mask.allowed, float("-inf"))
+    return Mask(causal=False, bias=bias)
 
 
 def shared_heads_fused(device: str, dtype: torch.dtype, *, masked: bool) -> bool:
