@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dodam.nn.cache import LayerCache
 from dodam.nn.linear import project
-from dodam.nn.mask import Mask
+from dodam.nn.mask import Mask, added
 from dodam.nn.norm import NormKind, make_norm
 from dodam.nn.position import rotate
 
@@ -67,8 +67,7 @@ def added_once(mask: Mask, x_BTD: Tensor) -> Mask:
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_BTD.dtype
     if written_out(device, dtype, x_BTD.shape[1]):
         return mask
-    bias = torch.zeros(mask.allowed.shape, dtype=dtype, device=x_BTD.device).masked_fill_(~mask.allowed, float("-inf"))
-    return Mask(causal=False, bias=bias)
+    return Mask(causal=False, bias=added(mask.allowed, dtype))
 
 
 def shared_heads_fused(device: str, dtype: torch.dtype, *, masked: bool) -> bool:

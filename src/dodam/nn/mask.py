@@ -57,6 +57,11 @@ def document_mask(documents_BT: Tensor, *, causal: bool = True) -> Mask:
     return Mask(causal=causal, allowed=(same_BTS.tril() if causal else same_BTS)[:, None])
 
 
+def added(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores: minus infinity where nothing may be seen."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
+
+
 def padding_mask(real_BS: Tensor) -> Mask:
     """Every query sees all keys that are no padding; `real_BS` is True where there is a token."""
     return EVERYTHING if bool(real_BS.all()) else Mask(causal=False, allowed=real_BS[:, None, None])

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dodam.nn.mask import Mask
+from dodam.nn.mask import Mask, added
 
 
 def stretches_of(number: int, rank: int) -> tuple[int, int]:
@@ -45,10 +45,7 @@ class Section:
 
     def biases_in(self, dtype: torch.dtype) -> list[Tensor]:
         if dtype not in self.biases:
-            self.biases[dtype] = [
-                torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
-                for allowed in self.allowed
-            ]
+            self.biases[dtype] = [added(allowed, dtype) for allowed in self.allowed]
         return self.biases[dtype]
 
 

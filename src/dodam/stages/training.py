@@ -17,9 +17,8 @@ from annotated_types import Ge, Gt, Le
 from dodam import config as configs
 from dodam import files, neighbours, ranks
 from dodam.errors import Interrupted, UsageError
-from dodam.stages import parts
 from dodam.stages.parallel import ONE, Parallel, check_pipeline, check_sections, check_shardable, is_sharded
-from dodam.stages.parts import NO_ADAPTER, Lora, finish_parts
+from dodam.stages.parts import NO_ADAPTER, Lora, finish_parts, use_float8
 from dodam.versions import versions
 
 if TYPE_CHECKING:
@@ -259,7 +258,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
             raise UsageError(what, where="--recompute", mend="Leave the flag out.")
         recompute.recompute_blocks(model, config.recompute)
     if config.float8:
-        parts.use_float8(config, model, choices["machine"])
+        use_float8(config, model, choices["machine"])
     if ranks.context() > 1:
         check_sections(model)
     if is_sharded(config):
