@@ -22,7 +22,7 @@ from dodam.data.loader import RowLoader, token_batch
 from dodam.errors import FolderError, UsageError
 from dodam.models.build import build_decoder, decoder_config, flops_per_token
 from dodam.models.decoder import DecoderConfig
-from dodam.stages import dial, pretrain, run_folder, training
+from dodam.stages import dial, pretrain, training
 from dodam.stages.pretrain import Pretrain
 from dodam.stages.validation import bits_per_byte
 from dodam.tokenizer import train as tokenizer_train
@@ -332,34 +332,3 @@ def test_what_cannot_be_compiled_runs_uncompiled() -> None:
     assert done.stdout == "1.0\n", done.stderr
     assert "compiling failed" in done.stderr and "no compiler here" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_run_that_failed_in_its_first_step_may_begin_again_with_other_settings(tmp_path: Path) -> None:
-    """Such as --batch 1, where there was not enough memory."""
-    config, folder = Pretrain(data=tmp_path, out=tmp_path / "run", steps=3), tmp_path / "run" / "checkpoint"
-    run_folder.open_folder(config, "pretrain")
-    (folder / "step-00000000").mkdir(parents=True)
-    (tmp_path / "run" / "metrics.jsonl").touch()
-    run_folder.open_folder(config, "pretrain")
-    assert (folder / "step-00000000").is_dir()
-    run_folder.open_folder(replace(config, microbatch=1, recompute=1.0), "pretrain")
-    assert (folder / "step-00000000").is_dir(), "these change nothing that was drawn"
-    run_folder.open_folder(replace(config, batch=1), "pretrain")
-    assert not folder.exists()
-    (folder / "step-00000003").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"begun with other settings \(batch\)"):
-        run_folder.open_folder(config, "pretrain")
-    run_folder.open_folder(replace(config, batch=1, microbatch=1), "pretrain")
-
-
-def test_a_run_of_an_older_version_has_the_defaults_of_flags_that_came_later(tmp_path: Path) -> None:
-    config = Pretrain(data=tmp_path, out=tmp_path / "run", steps=3)
-    assert run_folder.open_folder(config, "pretrain") is None
-    (tmp_path / "run" / "checkpoint" / "step-00000002").mkdir(parents=True)
-    begun = files.read_json(tmp_path / "run" / "config.json")
-    for key in ("recompute", "keep", "warmup", "best"):
-        del begun[key]
-    files.write_json(tmp_path / "run" / "config.json", begun)
-    assert run_folder.open_folder(config, "pretrain") is None
-    with pytest.raises(UsageError, match="begun with other settings"):
-        run_folder.open_folder(replace(config, warmup=0.2), "pretrain")

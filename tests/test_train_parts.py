@@ -238,15 +238,23 @@ def test_packed_conversations_learn_what_unpacked_ones_learn() -> None:
     assert compute.weight(packed) == sum(sum(one.trained[1:]) for one in conversations)
 
 
-@pytest.mark.parametrize("learned", ["checkpoint", "model", "metrics.jsonl"])
+@pytest.mark.parametrize("learned", ["checkpoint/step-00000003", "model", "metrics.jsonl"])
 def test_a_first_start_that_failed_may_be_corrected_until_something_is_learned(tmp_path: Path, learned: str) -> None:
+    """Also one that failed in its very first step, as --batch was too much for the memory: nothing is learned then."""
     config = Sft(data=("conversatoins",), model=tmp_path / "base", out=tmp_path / "run")
     open_run(config, "sft")
     corrected = replace(config, data=("conversations",))
     assert open_run(corrected, "sft") is None
     assert read_json(config.out / "config.json")["data"] == ["conversations"]
-    (config.out / learned).mkdir()
+    drawn = config.out / "checkpoint" / "step-00000000"
+    drawn.mkdir(parents=True)
+    assert open_run(replace(corrected, microbatch=1, recompute=1.0), "sft") is None
+    assert drawn.is_dir(), "these change nothing of what was drawn"
+    assert open_run(replace(corrected, batch=1), "sft") is None
+    assert not drawn.exists()
     assert open_run(corrected, "sft") is None
+    (config.out / learned).mkdir(parents=True)
+    assert open_run(replace(corrected, microbatch=1, recompute=1.0), "sft") is None
     with pytest.raises(UsageError, match=r"other settings \(data\)"):
         open_run(config, "sft")
 
@@ -254,9 +262,9 @@ def test_a_first_start_that_failed_may_be_corrected_until_something_is_learned(t
 def test_a_run_begun_before_there_was_a_flag_goes_on(tmp_path: Path) -> None:
     config = Sft(data=("conversations",), model=tmp_path / "base", out=tmp_path / "run")
     open_run(config, "sft")
-    (config.out / "checkpoint").mkdir()
-    written = config.out / "config.json"
-    written.write_text(json.dumps({key: value for key, value in read_json(written).items() if key != "best"}))
+    (config.out / "checkpoint" / "step-00000003").mkdir(parents=True)
+    written, came_later = config.out / "config.json", ("best", "keep", "recompute", "warmup", "float8")
+    written.write_text(json.dumps({key: value for key, value in read_json(written).items() if key not in came_later}))
     assert open_run(config, "sft") is None
     assert open_run(replace(config, keep=5, stop_after="2h"), "sft") is None
     with pytest.raises(UsageError, match=r"other settings \(best\)"):
