@@ -209,6 +209,15 @@ def test_a_recipe_is_planned_stage_by_stage(monkeypatch, capsys) -> None:
     assert plan["left"] == {"reward": "`reward` is not reckoned yet", "ppo": "`ppo` is not reckoned yet"}
 
 
+def test_a_recipe_on_ranks_says_how_it_is_planned_for_as_many(monkeypatch, capsys) -> None:
+    monkeypatch.chdir(ROOT)
+    words = ["plan", "recipes/quickstart.toml", "--set", "parallel.ranks=4", "--on", "rtx-4090"]
+    assert cli.main(words) == 0
+    assert "it trains on 4 ranks; --devices 4 plans for as many GPUs" in capsys.readouterr().err
+    assert cli.main([*words, "--devices", "4"]) == 0
+    assert "ranks" not in capsys.readouterr().err
+
+
 def recipe(tmp_path: Path, *stages: str) -> str:
     (tmp_path / "text.txt").write_text("Some words.\n")
     path = tmp_path / "recipe.toml"

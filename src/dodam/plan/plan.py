@@ -153,6 +153,9 @@ def run(config: Plan) -> dict[str, Any]:
     if recipe is not None:
         rate = hardware.rate * config.devices
         works, left = stages.of_recipe(recipe, rate, config.vocabulary, config.tokens)
+        most = max(stage.ranks for stage in recipe.stages)
+        if most > config.devices and config.on != "here":
+            print(f"it trains on {most} ranks; --devices {most} plans for as many GPUs", file=sys.stderr)
     else:
         works = [one_model(config, hardware)]
     rows = []
