@@ -4,6 +4,7 @@ command tells the same numbers for a recipe, for sizes and for what fits.
 
 import json
 import math
+import re
 import weakref
 from pathlib import Path
 
@@ -209,6 +210,18 @@ def test_a_recipe_is_planned_stage_by_stage(monkeypatch, capsys) -> None:
     assert plan["left"] == {"reward": "`reward` is not reckoned yet", "ppo": "`ppo` is not reckoned yet"}
 
 
+def test_rows_that_fit_are_named_where_all_do_not(capsys) -> None:
+    words = ["--depth", "12", "--tokens", "2e9", "--on", "rtx-4090"]
+    assert cli.main(["plan", *words]) == 0
+    found = re.search(r"MORE than there is: 24.0 GB; --microbatch (\d+) fits", capsys.readouterr().out)
+    assert found
+    peaks = []
+    for rows in (int(found[1]), int(found[1]) + 1):
+        peaks.append(told([*words, "--microbatch", str(rows)], capsys)["stages"][0]["memory"]["peak"])
+    assert peaks[0] <= 24e9 < peaks[1]
+    assert told([*words, "--memory", "1GB"], capsys)["stages"][0]["microbatch_that_fits"] == 0
+
+
 def test_a_recipe_on_ranks_says_how_it_is_planned_for_as_many(monkeypatch, capsys) -> None:
     monkeypatch.chdir(ROOT)
     words = ["plan", "recipes/quickstart.toml", "--set", "parallel.ranks=4", "--on", "rtx-4090"]
@@ -314,6 +327,7 @@ def test_this_machine_is_measured(monkeypatch, capsys) -> None:
         (["recipes/quickstart.toml", "--context", "512"], "or with --set STAGE.context=VALUE"),
         (["--depth", "2", "--set", "a.b=1"], "only a recipe has values to change"),
         (["--depth", "2", "--on", "h10-sxm"], "Did you mean `h100-sxm`?"),
+        (["--depth", "2", "--on", "h100"], "Did you mean `h100-sxm` or `h100-pcie`?"),
         (["--depth", "2", "--memory", "lots"], "must be an amount of memory"),
         (["--parameters", "1e6", "--on", "t4"], "one block with 32,768 tokens has"),
         (["--fit-memory", "1MB", "--on", "t4"], "not even a model of one block fits"),

@@ -291,6 +291,12 @@ def test_one_table_says_how_training_is_shared_and_a_stage_what_is_otherwise_the
         ),
         ("parallel.tensor=2", "stage `ppo`: parallel.tensor: in this stage every rank has rows of its own. Give the"),
         ("parallel.ranks=0", "`parallel.ranks`"),
+        ("pretrain.batch=7", "stage `pretrain`: batch: 2 ranks do not divide 7 rows. Give a multiple of 2."),
+        (
+            "pretrain.parallel.tensor=3",
+            "stage `pretrain`: parallel.tensor: groups of 3 do not divide 2 ranks. Give the",
+        ),
+        ("pretrain.parallel.pipeline=2", "stage `pretrain`: parallel.pipeline: ranks of a pipeline have whole blocks."),
         ("parallel.rank=2", "Did you mean `parallel.ranks`?"),
         ("sft.parallel.ranks=0", "ranks"),
         ("sft.parallel=2", "parallel"),

@@ -1,6 +1,7 @@
 """Objectives, optimisers, schedule, loader and packing, each against a plain reference or an invariant."""
 
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from dodam.files import read_json
 from dodam.models.build import build_decoder, decoder_config
 from dodam.models.encoder import build_encoder, encoder_config
 from dodam.models.encoder_decoder import build_encoder_decoder, encoder_decoder_config
+from dodam.stages import training
 from dodam.stages.run_folder import open_run
 from dodam.stages.sft import Sft
 from dodam.train import objective
@@ -257,6 +259,30 @@ def test_a_first_start_that_failed_may_be_corrected_until_something_is_learned(t
     assert open_run(replace(corrected, microbatch=1, recompute=1.0), "sft") is None
     with pytest.raises(UsageError, match=r"other settings \(data\)"):
         open_run(config, "sft")
+
+
+def test_a_run_goes_on_in_another_place_and_with_the_threads_it_is_told(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("dodam.machine.use", lambda machine: None)
+    config = Sft(data=("conversations",), model=tmp_path / "base", out=tmp_path / "run")
+    open_run(config, "sft")
+    (config.out / "checkpoint" / "step-00000003").mkdir(parents=True)
+    config.out.rename(tmp_path / "moved")
+    moved = replace(config, out=tmp_path / "moved", threads=1, checkpoint_seconds=7.0)
+    assert open_run(moved, "sft") is None
+    choices = {"machine": training.machine_for(config, {}).to_dict() | {"threads": 2}}
+    assert training.machine_for(config, choices).threads == 2
+    assert training.machine_for(moved, choices).threads == 1
+
+
+@pytest.mark.parametrize(("stop_after", "refused"), [("1s", True), ("25h", False)])
+def test_a_time_that_leaves_no_step_is_refused(stop_after: str, refused: bool, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("dodam.machine.seconds_since_start", lambda: 3.0)
+    config = Sft(data=("conversations",), model=tmp_path, out=tmp_path, stop_after=stop_after)
+    if refused:
+        with pytest.raises(UsageError, match="1s is too short"):
+            training.until(config)
+    else:
+        assert (training.until(config) or 0) > time.time()
 
 
 def test_a_run_begun_before_there_was_a_flag_goes_on(tmp_path: Path) -> None:

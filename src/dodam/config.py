@@ -98,9 +98,10 @@ Duration = Annotated[str, BeforeValidator(_checked_duration)]
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """The mend for a misspelt name: the nearest known one, or all of them."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}."
+    """The mend for a misspelt name: those that begin so, the nearest one, or all of them."""
+    longer = [one for one in known if len(name) > 2 and one.startswith(name)]
+    close = longer or difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {' or '.join(f'`{one}`' for one in close)}?" if close else f"Known: {', '.join(known)}."
 
 
 def nested_dataclasses(annotation: Any) -> Iterator[type]:

@@ -4,6 +4,7 @@ torch's launcher starts the ranks, without its own reports: what fails is said b
 that failed first. If the runner dies, the launcher does, and with it the ranks.
 """
 
+import logging
 import os
 import sys
 
@@ -15,7 +16,7 @@ def main() -> int:
     number, *words = sys.argv[1:]
     stop_as_ctrl_c()
     leave_with_runner()
-    os.environ["LOGLEVEL"] = "CRITICAL"  # torch's launcher tells every failure with a traceback
+    logging.disable()  # torch's launcher tells every failure, with a traceback
     os.environ["PYTHONSAFEPATH"] = "1"  # a file in the user's folder is not to stand in for a module
     try:
         from torch.distributed import run

@@ -25,7 +25,7 @@ from dodam.config import build, fingerprint, from_file, nearest, to_json
 from dodam.data.sources import HUB, SAMPLE
 from dodam.errors import UsageError
 from dodam.feedback.store import is_store, is_url, open_store
-from dodam.stages.parallel import ONE, Parallel, refuse_unshared
+from dodam.stages.parallel import ONE, Parallel, check_together, refuse_unshared
 
 REFERENCE = re.compile(r"(?:(?<=[=*])|^)@([\w-]+)")
 """`@pretrain`, `@prepare/documents`, `base=@pretrain` where a label goes before a path, `0.2*@reward` with a weight."""
@@ -243,14 +243,25 @@ def _share(cls: Any, values: dict[str, Any], parallel: dict[str, Any], where: st
     shares = build(Ranks, values["parallel"], f"{where}, parallel")
     values["parallel"].pop("ranks", None)
     if shares.ranks > 1:
-        try:
-            refuse_unshared(shares, cls.UNSHARED)
-        except UsageError as error:
-            name = error.where.removeprefix("--")
-            default = to_json(ONE)[name.removeprefix("parallel.")]
-            mend = f"Give the stage `{name} = {json.dumps(default)}`, or `parallel.ranks = 1`."
-            raise UsageError(error.what, where=f"{where}: {name}", mend=mend) from None
+        _check_share(cls, values, shares, where)
     return shares.ranks
+
+
+def _check_share(cls: Any, values: dict[str, Any], shares: Ranks, where: str) -> None:
+    """UsageError where a stage's ranks cannot share its work, as far as its settings tell."""
+    lora, batch = values.get("lora"), values.get("batch")
+    try:
+        refuse_unshared(shares, cls.UNSHARED)
+        check_together(shares, shares.ranks, adapters=isinstance(lora, dict) and bool(lora.get("rank")))
+    except UsageError as error:
+        name = error.where.removeprefix("--")
+        default = to_json(ONE)[name.removeprefix("parallel.")]
+        mend = f"Give the stage `{name} = {json.dumps(default)}`, or `parallel.ranks = 1`."
+        raise UsageError(error.what, where=f"{where}: {name}", mend=mend) from None
+    groups = shares.ranks // (shares.tensor * shares.pipeline * shares.context)
+    if isinstance(batch, int) and batch % groups:
+        what = f"{groups} {'ranks' if groups == shares.ranks else 'groups of ranks'} do not divide {batch} rows"
+        raise UsageError(what, where=f"{where}: batch", mend=f"Give a multiple of {groups}.")
 
 
 def _default_knobs(kind: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ def deepest(shape: Callable[[int], Sizes], fits: Callable[[Sizes], bool], where:
         return fits(nearest_shape(shape, depth))
 
     if not holds(1):
-        raise UsageError("not even a model of one block fits", where=where, mend="Give it more.")
+        mend = "Give it more, or a smaller --vocabulary, --context or --tokens."
+        raise UsageError("not even a model of one block fits", where=where, mend=mend)
     low, high = 1, 2
     while holds(high):
         if high == DEEPEST:

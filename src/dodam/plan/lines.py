@@ -26,7 +26,9 @@ def tell(row: dict[str, Any], hardware: "Hardware", config: "Plan") -> None:
     told = ", ".join(f"{name} {size_of(memory[name])}" for name in PARTS if memory[name])
     print(f"  memory    {size_of(memory['peak'])}{each} with {rows_of(row['microbatch'])} at one time: {told}")
     if hardware.memory is not None and memory["peak"] > hardware.memory:
-        print(f"            MORE than there is: {size_of(hardware.memory)}")
+        fit = row["microbatch_that_fits"]
+        mend = f"; --microbatch {fit} fits" if fit else "; not even one row at one time fits"
+        print(f"            MORE than there is: {size_of(hardware.memory)}{mend}")
     if serving := row["serving"]:
         most = serving["tokens_per_second"]
         fast = "" if most is None else f"; one at a time, at most {most:,.0f} tokens/s"

@@ -298,6 +298,16 @@ def memory_of(one: "Work", config: Plan, hardware: "Hardware", rows: int) -> "Me
     )
 
 
+def rows_that_fit(one: "Work", config: Plan, hardware: "Hardware", rows: int) -> int:
+    """How many rows at one time fit into a device's memory, of `rows` at the most; 0 where not even one does."""
+    fit, too_many = 0, rows + 1
+    while too_many - fit > 1:
+        middle = (fit + too_many) // 2
+        holds = hardware.memory is None or memory_of(one, config, hardware, middle).peak <= hardware.memory
+        fit, too_many = (middle, too_many) if holds else (fit, middle)
+    return fit
+
+
 def failures_of(config: Plan) -> "Failures":
     from dodam.plan.cluster import Failures
 
@@ -333,6 +343,7 @@ def reckon(one: "Work", config: Plan, hardware: "Hardware") -> dict[str, Any]:
         "tokens": tokens,
         "flops": None if tokens is None else flops_per_token(one.sizes, one.context) * tokens,
         "memory": asdict(memory) | {"peak": memory.peak},
+        "microbatch_that_fits": rows_that_fit(one, config, hardware, layout.rows),
         "serving": serving_of(one, config, hardware),
         "tokens_per_second": per_second,
         "mfu": flops_per_token(one.sizes, one.context) * per_second / (config.devices * hardware.peak),

@@ -61,7 +61,7 @@ def meet(config: "Training") -> None:
     from dodam.train import distributed
 
     distributed.start(machines.look(config.device).device, configs.seconds(config.parallel.timeout))
-    check_together(config)
+    check_together(config.parallel, ranks.started(), adapters=config.lora.rank > 0)
     ranks.set_together(
         tensor=config.parallel.tensor, pipeline=config.parallel.pipeline, context=config.parallel.context
     )
@@ -96,18 +96,17 @@ def refuse_unshared(parallel: Parallel, unshared: Mapping[str, str]) -> None:
             raise UsageError(why, where=f"--parallel.{name}", mend="Leave the flag out.")
 
 
-def check_together(config: "Training") -> None:
-    """UsageError where ranks cannot work on the same rows in the way they are told to."""
-    asked = config.parallel
+def check_together(asked: Parallel, number_of_ranks: int, *, adapters: bool) -> None:
+    """UsageError where so many ranks cannot work on the same rows in the way they are told to."""
     ways = {"tensor": asked.tensor, "pipeline": asked.pipeline, "context": asked.context}
     for name, number in ways.items():
         where = f"--parallel.{name}"
         if number == 1:
             continue
-        if ranks.started() % number:
-            what = f"groups of {number} do not divide {ranks.started()} ranks"
+        if number_of_ranks % number:
+            what = f"groups of {number} do not divide {number_of_ranks} ranks"
             raise UsageError(what, where=where, mend="Start as many ranks as they divide.")
-        if config.lora.rank and name != "context":
+        if adapters and name != "context":
             raise UsageError("adapters are not computed by several ranks", where=where, mend="Leave the flag out.")
     if asked.context > 1 and asked.tensor * asked.pipeline > 1:
         what = "ranks with sections of rows compute all of the model"

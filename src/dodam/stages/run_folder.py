@@ -20,7 +20,9 @@ from dodam.tracking.trackers import check_trackers
 if TYPE_CHECKING:
     from dodam.stages.training import Training
 
-MAY_CHANGE = {"track", "parallel", "keep", "stop_after", "microbatch", "recompute"}  # while a run goes on
+MAY_CHANGE = {  # while a run goes on
+    "out", "track", "parallel", "threads", "keep", "stop_after", "checkpoint_seconds", "microbatch", "recompute",
+}  # fmt: skip
 
 
 def open_run(config: "Training", stage: str) -> dict[str, Any] | None:
@@ -38,7 +40,8 @@ def open_run(config: "Training", stage: str) -> dict[str, Any] | None:
 
         return distributed.first(lambda: open_folder(config, stage))
     if replace(config.parallel, timeout=ONE.timeout) != ONE:
-        print(f"{stage}: one process holds all of the model; --parallel changes nothing.", file=sys.stderr)
+        told = "this is one process, which holds all of the model, so --parallel changes nothing; torchrun starts ranks"
+        print(f"{stage}: {told}.", file=sys.stderr)
     return open_folder(config, stage)
 
 

@@ -62,7 +62,8 @@ class Training:
     batch: Annotated[int, Gt(0)] | None = None
     """Rows per optimiser step. Default: by the tokens of the run, in tuning by the size of the model."""
     microbatch: Annotated[int, Gt(0)] | None = None
-    """Rows that are computed at one time; fewer need less memory and change nothing else. Default: all of the batch."""
+    """Rows that are computed at one time; fewer need less memory and change the result by rounding only. Default: all
+    of the batch."""
     recompute: Annotated[float, Ge(0), Le(1)] = 0.0
     """Share of the blocks whose activations are not kept but computed again on the way back: less memory, up to a third
     more time, the same numbers."""
@@ -80,14 +81,14 @@ class Training:
     """Share of the run between two validations on held-back text. With --budget fewer are made where they would take
     more than 3% of the time."""
     checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
-    """Seconds between two checkpoints; a kill loses at most so much work."""
+    """Seconds between two checkpoints; a kill loses at most so much work. Under a short --budget a tenth of it."""
     keep: Annotated[int, Ge(1)] = 2
     """Checkpoints that stay on the disk, the newest; where one is torn, a run goes on from the one before."""
     best: bool = False
     """End with the weights of the best validation, not with those of the last step."""
     stop_after: configs.Duration | None = None
-    """Save and stop so long after the start, such as 11h, where a machine ends what runs too long: the same command
-    goes on. The end of a Slurm job is known by itself."""
+    """Save and stop before so long after the start, such as 11h, where a machine ends what runs too long (ten seconds
+    before, and what saving takes): the same command goes on. The end of a Slurm job is known by itself."""
     compile: Literal["auto", "yes", "no"] = "auto"
     """Compile the blocks. `auto`: when the run is long enough to earn the 10-30 seconds it costs the first time."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -161,12 +162,13 @@ def machine_for(config: Training, choices: dict[str, Any]) -> "Machine":
         machine = replace(machine, dtype=config.dtype)
     if choices:
         begun = machines.Machine(**choices["machine"])
-        if config.threads is None and ranks.world() > 1:
-            begun = replace(begun, threads=machine.threads)  # as many as there are cores for, whatever their ranks
+        if config.threads or ranks.world() > 1:
+            begun = replace(begun, threads=machine.threads)  # as told, or as there are cores for, whatever their ranks
         if begun.threads != machine.threads:
             print(
-                f"{config.out}: begun with {begun.threads} threads, here there would be {machine.threads}; "
-                f"going on with {begun.threads}, so that the result stays the same.",
+                f"{config.out}: begun with {begun.threads} threads, here there would be {machine.threads}; going on "
+                f"with {begun.threads}, so that the result stays the same to the bit; --threads {machine.threads} "
+                "changes that.",
                 file=sys.stderr,
             )
         machine = begun
@@ -206,7 +208,7 @@ def loop_bounds(config: Training, choices: dict[str, Any], steps_per_epoch: floa
         seconds=choices["seconds"] if config.budget is not None else None,
         schedule=Schedule(warmup=config.warmup, decay=config.decay),
         validate_every=config.validate_every,
-        checkpoint_seconds=config.checkpoint_seconds,
+        checkpoint_seconds=min(config.checkpoint_seconds, max(5.0, 0.1 * (choices["seconds"] or math.inf))),
         keep=config.keep,
         best="lowest" if config.best else None,
         until=until(config),
@@ -217,9 +219,14 @@ def loop_bounds(config: Training, choices: dict[str, Any], steps_per_epoch: floa
 def until(config: Training) -> float | None:
     """When this process has to be done, in seconds since 1970: by --stop-after, or at the end of a Slurm job."""
     from dodam import machine as machines
+    from dodam.train.clock import LEAST_MARGIN
 
     if config.stop_after is not None:
-        return time.time() - machines.seconds_since_start() + configs.seconds(config.stop_after)
+        left = configs.seconds(config.stop_after) - machines.seconds_since_start()
+        if left < 2 * LEAST_MARGIN:
+            what = f"{config.stop_after} is too short: {LEAST_MARGIN:.0f} s before that a run saves and stops"
+            raise UsageError(what, where="--stop-after", mend=f"Give it {math.ceil(2 * LEAST_MARGIN) + 10}s or more.")
+        return time.time() + left
     told = os.environ.get(SLURM_END, "")
     return float(told) if told.isdigit() else None
 
