@@ -735,7 +735,7 @@ def test_ranks_that_were_started_with_other_settings(world: dict[str, str], tmp_
 
 
 def test_what_never_answers_is_given_up() -> None:
-    code = "import time\nfrom dodam.train import distributed\nwith distributed.given_up_after(0.2): time.sleep(30)"
+    code = "import time\nfrom dodam.train import meeting\nwith meeting.given_up_after(0.2): time.sleep(30)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "the ranks cannot meet: no answer. Another --master-port" in done.stderr
 

@@ -248,9 +248,8 @@ def seconds_left(config: Training) -> float:
 
 def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any]) -> dict[str, Any]:
     """Run the loop with its hooks, then write the model folder, the picture and the result."""
-    from dodam import machine as machines
     from dodam.tracking.follow import following
-    from dodam.train import distributed, pipeline, recompute, sharding
+    from dodam.train import distributed, pipeline, sharding
     from dodam.train.alarms import Alarms
     from dodam.train.loop import train
     from dodam.train.optim import Optimizers
@@ -258,25 +257,7 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
     if config.best and setup.validate is None:
         mend = "Hold something back, or leave the flag out."
         raise UsageError("nothing is held back to find the best weights by", where="--best", mend=mend)
-    model = trained = setup.model
-    if config.recompute:
-        if getattr(model.config, "experts", 0):
-            what = "blocks with experts are not computed again, as what balances them is noted on the way"
-            raise UsageError(what, where="--recompute", mend="Leave the flag out.")
-        recompute.recompute_blocks(model, config.recompute)
-    if config.float8:
-        use_float8(config, model, choices["machine"])
-    if ranks.context() > 1:
-        check_sections(model)
-    if is_sharded(config):
-        machines.return_memory()
-        check_shardable(model)
-        trained = sharding.shard(model, choices["machine"]["device"])
-        if setup.fill:
-            setup.fill(trained)
-    elif ranks.pipeline() > 1:
-        check_pipeline(model)
-        trained = pipeline.divide(model)
+    trained = arranged(config, setup, choices)
     weights = dict(trained.named_parameters())
     optimizers = Optimizers(trained, setup.optim, setup.factors)
     chosen = {key: choices[key] for key in WATCHED if key in choices}
@@ -300,14 +281,43 @@ def train_run(config: Training, stage: str, setup: Setup, choices: dict[str, Any
         except Interrupted as stopped:
             raise Interrupted(stopped.what, where=stopped.where, mend=f"Go on with: {same_command(config)}") from None
         if is_sharded(config) and not setup.fill:
-            sharding.gather(weights, model)
+            sharding.gather(weights, setup.model)
         elif ranks.pipeline() > 1:
-            pipeline.gather(weights, model)
+            pipeline.gather(weights, setup.model)
         result = distributed.first(lambda: write_run(config, stage, setup, outcome, choices, alarms.told))
         followed.result = result
     if config.budget is not None and outcome.steps == setup.loop.steps:
         tell_rest(config, stage, choices, outcome.seconds)
     return result
+
+
+def arranged(config: Training, setup: Setup, choices: dict[str, Any]) -> Any:
+    """The model as it trains: what it computes again or in 8 bits, and how it is spread over the ranks. UsageError
+    where that does not go together."""
+    from dodam import machine as machines
+    from dodam.train import pipeline, recompute, sharding
+
+    model = setup.model
+    if config.recompute:
+        if getattr(model.config, "experts", 0):
+            what = "blocks with experts are not computed again, as what balances them is noted on the way"
+            raise UsageError(what, where="--recompute", mend="Leave the flag out.")
+        recompute.recompute_blocks(model, config.recompute)
+    if config.float8:
+        use_float8(config, model, choices["machine"])
+    if ranks.context() > 1:
+        check_sections(model)
+    if is_sharded(config):
+        machines.return_memory()
+        check_shardable(model)
+        trained = sharding.shard(model, choices["machine"]["device"])
+        if setup.fill:
+            setup.fill(trained)
+        return trained
+    if ranks.pipeline() > 1:
+        check_pipeline(model)
+        return pipeline.divide(model)
+    return model
 
 
 def hooks_of(config: Training, stage: str, setup: Setup, trained: Any, alarms: "Alarms") -> "list[Hook]":

@@ -7,15 +7,12 @@ all the time they need; numbers of a step go through collectives, which fail whe
 
 import json
 import math
-import os
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,7 +20,7 @@ from torch import Tensor
 
 from dodam import errors, ranks
 from dodam.errors import DodamError, UsageError
-from dodam.train.meeting import LOOK, agree
+from dodam.train.meeting import LOOK, meet
 
 GRACE = 3.0  # seconds for a rank that ended to have said why
 
@@ -49,33 +46,13 @@ def start(device: str, seconds: float) -> None:
         torch.cuda.set_device(ranks.local_rank())
     wait, _patience = timedelta(seconds=seconds), seconds
     try:
-        with given_up_after(seconds + GRACE):
-            shared, rank, world = next(dist.rendezvous("env://", timeout=wait))
-        _store = dist.PrefixStore(agree(shared, rank, world, seconds), shared)
+        _store, rank, world = meet(seconds)
         dist.init_process_group(backend, store=_store, rank=rank, world_size=world, timeout=wait)
     except (RuntimeError, ValueError) as error:
         what = f"the ranks cannot meet: {str(error).splitlines()[0]}"
         joined = "joined" in str(error)
         mend = "See what the others say, or start them." if joined else "Another --master-port may be free."
         raise UsageError(what, where="torchrun", mend=mend) from None
-
-
-@contextmanager
-def given_up_after(seconds: float) -> Iterator[None]:
-    """Within, the process ends when that takes too long: another program that listens at the port and says nothing is
-    waited for in a way that neither a signal nor torch's own timeout ends."""
-
-    def give_up() -> NoReturn:
-        print("error: torchrun: the ranks cannot meet: no answer. Another --master-port may be free.", file=sys.stderr)
-        os._exit(2)
-
-    late = threading.Timer(seconds, give_up)
-    late.daemon = True
-    late.start()
-    try:
-        yield
-    finally:
-        late.cancel()
 
 
 def group_of(members: list[int]) -> Any:

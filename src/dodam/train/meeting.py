@@ -1,14 +1,48 @@
 """How the ranks of one start find one another in a store that earlier starts have used.
 
-In comes the store that torchrun holds; out comes a name for what these ranks say in it, the same on all of them.
+In comes what torchrun says of where the store is; out comes the part of it that these ranks alone speak in.
 """
 
+import os
 import secrets
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import NoReturn
 
 import torch.distributed as dist
 
 LOOK = 0.02  # seconds between two looks at the store
+PATIENCE = 3.0  # seconds beyond torch's own limit
+
+
+def meet(seconds: float) -> tuple[dist.Store, int, int]:
+    """The store of the ranks of this start, which of them this is, and how many they are. RuntimeError or ValueError
+    where they are not all there within so many seconds."""
+    with given_up_after(seconds + PATIENCE):
+        shared, rank, world = next(dist.rendezvous("env://", timeout=timedelta(seconds=seconds)))
+    return dist.PrefixStore(agree(shared, rank, world, seconds), shared), rank, world
+
+
+@contextmanager
+def given_up_after(seconds: float) -> Iterator[None]:
+    """Within, the process ends when that takes too long: another program that listens at the port and says nothing is
+    waited for in a way that neither a signal nor torch's own timeout ends."""
+
+    def give_up() -> NoReturn:
+        print("error: torchrun: the ranks cannot meet: no answer. Another --master-port may be free.", file=sys.stderr)
+        os._exit(2)
+
+    late = threading.Timer(seconds, give_up)
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 def agree(store: dist.Store, rank: int, world: int, seconds: float) -> str:
